@@ -1,0 +1,1 @@
+"""The `assay` command: one module per subcommand, heavy imports only when it runs."""

@@ -1,0 +1,176 @@
+"""From a prompt and a completion to token ids: formats, chat templates, truncation.
+
+The oracle is the tokenizer's own output for the whole input. Three formats: `chat` renders the
+messages with the tokenizer's template, `pair` gives prompt and completion as two segments,
+`concat` joins the two texts as they are.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+import jinja2
+
+from assay.errors import InvalidInputError, MalformedRequestError
+from assay.models.scorer import EncodedInput
+from assay.schemas.text import as_messages
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from transformers import BatchEncoding, PreTrainedTokenizerBase
+
+    from assay.models.scorer import Truncate
+    from assay.schemas.text import Completion, Prompt
+
+InputFormat = Literal["chat", "pair", "concat"]
+SystemPolicy = Literal["error", "merge"]
+
+
+@dataclass(frozen=True)
+class InputEncoder:
+    """Encodes inputs for one model.
+
+    Attributes:
+        tokenizer: never mutated here, so that threads can share it.
+        format: how prompt and completion are joined.
+        max_tokens: the longest input that the model takes.
+        system: what to do if the chat template refuses a system message: answer with an error,
+            or merge it into the first user turn.
+    """
+
+    tokenizer: PreTrainedTokenizerBase
+    format: InputFormat
+    max_tokens: int
+    system: SystemPolicy = "error"
+
+    def encode(
+        self,
+        prompt: Prompt,
+        completion: Completion,
+        *,
+        finished: bool = True,
+        raw: bool = False,
+        truncate: Truncate = "left",
+    ) -> EncodedInput:
+        """See `Scorer.encode`."""
+        if self.format == "pair":
+            encoding = self.tokenizer(as_text(prompt), as_completion_text(completion))
+        elif self.format == "concat" or raw:
+            text = as_text(prompt) + as_completion_text(completion)
+            encoding = self.tokenizer(text)
+        else:
+            text = self._render(prompt, completion, finished)
+            encoding = self.tokenizer(text, add_special_tokens=False)
+        keep = list(range(len(encoding["input_ids"])))
+        if not finished:
+            keep = self._without_end_token(encoding, keep)
+        over = len(keep) - self.max_tokens
+        if over > 0:
+            if truncate == "error":
+                raise InvalidInputError(
+                    f"{len(keep)} tokens, and the model takes {self.max_tokens}"
+                )
+            keep = self._drop_oldest(encoding, keep, over)
+        return _select(encoding, keep, truncated=over > 0)
+
+    def format_used(self, *, raw: bool) -> InputFormat:
+        """The name of the format that a reply reports."""
+        return "concat" if raw and self.format == "chat" else self.format
+
+    def _render(self, prompt: Prompt, completion: Completion, finished: bool) -> str:
+        messages = as_messages(prompt)
+        replies = _reply_messages(completion)
+        open_turn = messages[-1]
+        if open_turn["role"] == "assistant" and isinstance(completion, str):
+            # The prompt ends in an assistant turn already begun: the completion goes on with it.
+            messages, replies = (
+                messages[:-1],
+                _reply_messages(f"{open_turn['content']}{completion}"),
+            )
+        try:
+            return self._apply_template(messages + replies, finished)
+        except jinja2.TemplateError as error:
+            if self.system == "merge" and messages[0]["role"] == "system":
+                return self._apply_template(_merge_system(messages) + replies, finished)
+            raise _template_refusal(error) from error
+
+    def _apply_template(self, messages: list[dict[str, Any]], finished: bool) -> str:
+        try:
+            text = self.tokenizer.apply_chat_template(
+                messages, tokenize=False, continue_final_message=not finished
+            )
+        except (TypeError, ValueError, KeyError) as error:
+            raise _template_refusal(error) from error
+        return str(text)
+
+    def _without_end_token(self, encoding: BatchEncoding, keep: list[int]) -> list[int]:
+        ends_in_eos = encoding["input_ids"][keep[-1]] == self.tokenizer.eos_token_id
+        return keep[:-1] if ends_in_eos and len(keep) > 1 else keep
+
+    def _drop_oldest(self, encoding: BatchEncoding, keep: list[int], over: int) -> list[int]:
+        """Drop `over` tokens from the front: a pair's prompt first, special tokens never."""
+        segments = encoding.sequence_ids(0)
+        starts_with_bos = encoding["input_ids"][0] == self.tokenizer.bos_token_id
+        text = [i for i in keep if segments[i] is not None and not (i == 0 and starts_with_bos)]
+        dropped = set(text[:over])
+        return [i for i in keep if i not in dropped]
+
+
+def _select(encoding: BatchEncoding, keep: list[int], *, truncated: bool) -> EncodedInput:
+    ids, type_ids = encoding["input_ids"], encoding.get("token_type_ids")
+    return EncodedInput(
+        ids=tuple(ids[i] for i in keep),
+        type_ids=None if type_ids is None else tuple(type_ids[i] for i in keep),
+        truncated=truncated,
+    )
+
+
+def as_text(prompt: Prompt) -> str:
+    """A prompt for a model without a chat template: strings as they are, messages in HH style."""
+    if isinstance(prompt, str):
+        return prompt
+    turns = [_hh_turn(message) for message in as_messages(prompt)]
+    return "".join(turns) + "\n\nAssistant:"
+
+
+def as_completion_text(completion: Completion) -> str:
+    """A completion for a model without a chat template: the texts of its messages."""
+    if isinstance(completion, str):
+        return completion
+    return "\n".join(_content(m) for m in as_messages(completion))
+
+
+def _hh_turn(message: dict[str, Any]) -> str:
+    speaker = {"user": "Human", "assistant": "Assistant"}.get(message["role"])
+    text = _content(message)
+    return f"\n\n{speaker}: {text}" if speaker else f"\n\n{text}"
+
+
+def _content(message: dict[str, Any]) -> str:
+    content = message.get("content")
+    if isinstance(content, list):
+        parts = [part.get("text") for part in content]
+        if not all(isinstance(part, str) for part in parts):
+            raise InvalidInputError("this model reads text, and a message has parts of other kinds")
+        return "".join(str(part) for part in parts)
+    return content or ""
+
+
+def _reply_messages(completion: Completion) -> list[dict[str, Any]]:
+    if isinstance(completion, str):
+        return [{"role": "assistant", "content": completion}]
+    return as_messages(completion)
+
+
+def _merge_system(messages: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    system, first, *rest = messages if len(messages) > 1 else [*messages, {}]
+    if first.get("role") != "user":
+        return [{"role": "user", "content": _content(system)}, *([first] if first else []), *rest]
+    merged = f"{_content(system)}\n\n{_content(first)}"
+    return [{"role": "user", "content": merged}, *rest]
+
+
+def _template_refusal(error: Exception) -> MalformedRequestError:
+    return MalformedRequestError(f"the model's chat template refuses these messages: {error}"[:300])

@@ -1,0 +1,50 @@
+"""A loaded reward model: members, input encoder and card behind the `Scorer` contract."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from assay.models.scorer import EncodedInput, Scorer
+
+if TYPE_CHECKING:
+    from assay.models.inputs import InputEncoder, InputFormat
+    from assay.models.members import Members
+    from assay.models.scorer import Truncate
+    from assay.schemas.models import ModelCard
+    from assay.schemas.text import Completion, Prompt
+
+
+@dataclass(frozen=True)
+class RewardModel(Scorer):
+    """What `load` returns and the engine drives."""
+
+    card: ModelCard
+    encoder: InputEncoder
+    members: Members
+
+    def encode(
+        self,
+        prompt: Prompt,
+        completion: Completion,
+        *,
+        finished: bool = True,
+        raw: bool = False,
+        truncate: Truncate = "left",
+    ) -> EncodedInput:
+        """See `Scorer.encode`."""
+        return self.encoder.encode(
+            prompt, completion, finished=finished, raw=raw, truncate=truncate
+        )
+
+    def format_used(self, *, raw: bool) -> InputFormat:
+        """See `Scorer.format_used`."""
+        return self.encoder.format_used(raw=raw)
+
+    def score(self, batch: Sequence[EncodedInput]) -> NDArray[np.float64]:
+        """See `Scorer.score`."""
+        return self.members.score(batch).double().numpy()

@@ -1,0 +1,76 @@
+"""Writing a version: member weights, tokenizer, manifest with digests, all or nothing."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+from assay.errors import ConflictError
+from assay.models.calibration import PairInputs, calibrate
+from assay.models.manifest import MANIFEST, Manifest, folder_digests
+from assay.models.members import AdapterMembers, Members, WholeMembers
+from assay.models.reward_model import RewardModel
+
+
+def save(
+    model: RewardModel,
+    manifest: Manifest,
+    store: Path,
+    calibration_pairs: Sequence[PairInputs] | None = None,
+) -> Path:
+    """Write a version to `store/NAME/N`, under a temporary name first.
+
+    An ensemble is calibrated on the way: each member's head bias is shifted in place to a mean of
+    0 over the calibration texts. Without calibration pairs its spread stays unknown to users.
+
+    Args:
+        model: members and encoder that are saved.
+        manifest: everything but `kind`, `members`, `calibration` and `files`, which are set here.
+        store: folder of all models.
+        calibration_pairs: encoded (chosen, rejected) that no member was trained on.
+
+    Raises:
+        ConflictError: the version exists; versions are immutable.
+    """
+    target = store / manifest.name / str(manifest.version)
+    if target.exists():
+        raise ConflictError(f"{manifest.ref} exists in {store}, and versions are immutable")
+    calibration = None
+    if calibration_pairs and model.members.count > 1:
+        calibration = calibrate(model.members, calibration_pairs)
+    draft = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+    shutil.rmtree(draft, ignore_errors=True)
+    draft.mkdir(parents=True)
+    folders = _save_members(model.members, draft)
+    model.encoder.tokenizer.save_pretrained(draft)
+    complete = manifest.model_copy(
+        update={
+            "kind": "adapters" if isinstance(model.members, AdapterMembers) else "whole",
+            "members": folders,
+            "calibration": calibration,
+            "files": folder_digests(draft),
+        }
+    )
+    (draft / MANIFEST).write_text(complete.model_dump_json(indent=2), encoding="utf-8")
+    draft.rename(target)
+    return target
+
+
+def _save_members(members: Members, folder: Path) -> list[str]:
+    if isinstance(members, AdapterMembers):
+        return [_save_adapter(members, name, folder) for name in members.names]
+    if not isinstance(members, WholeMembers):
+        raise TypeError(f"no way to save {type(members).__name__}")
+    names = ["."] if members.count == 1 else [f"members/{i}" for i in range(members.count)]
+    for name, pooler in zip(names, members.poolers, strict=True):
+        pooler.model.save_pretrained(folder / name)
+    return names
+
+
+def _save_adapter(members: AdapterMembers, name: str, folder: Path) -> str:
+    members.model.save_pretrained(
+        str(folder / "members"), selected_adapters=[name], save_embedding_layers=False
+    )
+    return f"members/{name}"

@@ -1,0 +1,1 @@
+"""From the members' scores to what users ask for: aggregates, strength, contrastive rewards."""

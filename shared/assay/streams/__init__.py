@@ -1,0 +1,1 @@
+"""Redis: stored baselines and the stream of samples."""
