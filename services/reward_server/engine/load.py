@@ -1,0 +1,35 @@
+"""Loading and warming the reward model of a replica."""
+
+from __future__ import annotations
+
+import torch
+
+from assay.models.loading import load
+from assay.models.scorer import EncodedInput, Scorer
+from reward_server.settings import ServerSettings
+
+CPU_BATCH_TOKENS = 1024
+GPU_BATCH_TOKENS = 16_384
+_WARM_UP_TOKENS = (8, 64)
+
+
+def load_scorer(settings: ServerSettings) -> Scorer:
+    """Load the model that the settings name, and run it once at a small and a middling size.
+
+    Raises:
+        ModelLoadError: it cannot be served.
+    """
+    if settings.torch_threads is not None:
+        torch.set_num_threads(settings.torch_threads)
+    scorer = load(settings.model, settings.load, settings.store_path)
+    example = scorer.encode("Is it ready?", "It is.")
+    for tokens in _WARM_UP_TOKENS:
+        row = (example.ids * tokens)[: min(tokens, scorer.card.assay.max_tokens)]
+        types = None if example.type_ids is None else (0,) * len(row)
+        scorer.score([EncodedInput(row, types)])
+    return scorer
+
+
+def default_batch_tokens() -> int:
+    """The token budget of a forward pass where the settings name none."""
+    return GPU_BATCH_TOKENS if torch.cuda.is_available() else CPU_BATCH_TOKENS

@@ -1,0 +1,54 @@
+"""What is checked before Ray starts, so that a mistake costs one line and a second."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from assay.errors import StartupError
+from assay.models.resolve import Source, resolve
+from reward_server.ports import check_port_free
+from reward_server.settings import ServerSettings
+
+
+def preflight(settings: ServerSettings) -> Source:
+    """Check port, store and model; returns where the model is.
+
+    Raises:
+        StartupError: what is wrong, and the setting that mends it.
+        ModelLoadError: the model is missing or damaged.
+    """
+    if settings.address is None:
+        check_port_free(settings.host, settings.port)
+    else:
+        _check_shareable(settings)
+    return resolve(settings.model, _store(settings))
+
+
+def _store(settings: ServerSettings) -> Path:
+    """The store's folder. It need not exist, since saving creates it, but it must be possible."""
+    try:
+        path = settings.store_path
+    except ValueError as error:
+        raise StartupError(str(error)) from None
+    if path.exists():
+        if not path.is_dir() or not os.access(path, os.R_OK | os.X_OK):
+            raise StartupError(f"the store {path} is not a folder that can be read: see --store")
+    elif settings.store is not None and not path.parent.is_dir():
+        raise StartupError(f"the store {path} cannot be: there is no folder {path.parent}")
+    return path
+
+
+def _check_shareable(settings: ServerSettings) -> None:
+    """Refuse what only one machine of a cluster could see, and a server open to all of them."""
+    if settings.keys is None:
+        raise StartupError("a server on a Ray cluster can be reached from outside: set ASSAY_KEYS")
+    if not settings.shared_store:
+        raise StartupError(
+            f"the store {settings.store_path} is a folder: say --shared-store if it is mounted on "
+            "every node of the Ray cluster"
+        )
+    if settings.redis_url and settings.redis_url.get_secret_value().startswith("unix:"):
+        raise StartupError(
+            "redis_url is a socket of this machine: give a redis:// URL that every node reaches"
+        )

@@ -1,0 +1,124 @@
+"""Errors on their way out: one set of handlers, one counter, one description for OpenAPI."""
+
+from __future__ import annotations
+
+import http
+import logging
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+
+from assay.errors import (
+    AssayError,
+    FieldError,
+    InvalidInputError,
+    MalformedRequestError,
+    NotFoundError,
+    PayloadTooLargeError,
+)
+from assay.schemas.problem import KINDS, MEDIA_TYPE, Problem, kind_of, to_problem
+from assay.schemas.text import UNION_TAGS
+
+if TYPE_CHECKING:
+    from fastapi import FastAPI
+    from starlette.requests import Request
+
+    from reward_server.metrics import ServerMetrics
+
+logger = logging.getLogger(__name__)
+
+_MAX_FIELDS = 20
+_BY_STATUS: dict[int, type[AssayError]] = {
+    400: MalformedRequestError,
+    404: NotFoundError,
+    413: PayloadTooLargeError,
+}
+
+
+def problem_response(error: AssayError, request_id: str | None) -> Response:
+    """An error as `application/problem+json`."""
+    problem = to_problem(error, request_id)
+    headers = {}
+    if error.retry_after_s is not None:
+        headers["Retry-After"] = str(max(1, round(error.retry_after_s)))
+    if problem.status == 401:
+        headers["WWW-Authenticate"] = "Bearer"
+    return _respond(problem, headers)
+
+
+def _respond(problem: Problem, headers: dict[str, str]) -> Response:
+    return Response(
+        problem.model_dump_json(exclude_none=True),
+        status_code=problem.status,
+        headers=headers,
+        media_type=MEDIA_TYPE,
+    )
+
+
+def install(app: FastAPI, metrics: ServerMetrics) -> None:
+    """Register the handlers on an app."""
+
+    def answer(request: Request, error: AssayError) -> Response:
+        metrics.errors.labels(kind_of(error).slug).inc()
+        return problem_response(error, getattr(request.state, "request_id", None))
+
+    async def on_assay_error(request: Request, error: Exception) -> Response:
+        assert isinstance(error, AssayError)  # noqa: S101 - registered for this class
+        return answer(request, error)
+
+    async def on_validation_error(request: Request, error: Exception) -> Response:
+        assert isinstance(error, RequestValidationError)  # noqa: S101 - registered for this class
+        return answer(request, _from_validation(error))
+
+    async def on_http_exception(request: Request, error: Exception) -> Response:
+        assert isinstance(error, HTTPException)  # noqa: S101 - registered for this class
+        known = _BY_STATUS.get(error.status_code)
+        if known is not None:
+            return answer(request, known(str(error.detail)))
+        title = http.HTTPStatus(error.status_code).phrase
+        problem = Problem(
+            type="about:blank", title=title, status=error.status_code, detail=str(error.detail)
+        )
+        return _respond(problem, dict(error.headers or {}))
+
+    async def on_unexpected(request: Request, error: Exception) -> Response:
+        logger.error("unexpected error", exc_info=error)
+        return answer(request, AssayError("unexpected error; see the server's log"))
+
+    app.add_exception_handler(AssayError, on_assay_error)
+    app.add_exception_handler(RequestValidationError, on_validation_error)
+    app.add_exception_handler(HTTPException, on_http_exception)
+    app.add_exception_handler(Exception, on_unexpected)
+
+
+def _from_validation(error: RequestValidationError) -> InvalidInputError:
+    faults = error.errors()
+    fields = tuple(FieldError(_path(fault["loc"]), fault["msg"]) for fault in faults[:_MAX_FIELDS])
+    first = fields[0]
+    more = f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""
+    return InvalidInputError(f"{first.path}: {first.message}{more}", fields=fields)
+
+
+def _path(location: Iterable[int | str]) -> str:
+    """`("body", "groups", 0, "prompt", "text")` as `groups[0].prompt`."""
+    path = ""
+    for part in list(location)[1:]:
+        if isinstance(part, int):
+            path += f"[{part}]"
+        elif part not in UNION_TAGS:
+            path += f".{part}" if path else part
+    return path or "body"
+
+
+def describe(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """The OpenAPI `responses` of a route, out of the same table that the handlers use."""
+    return {status: _description(status) for status in statuses}
+
+
+def _description(status: int) -> dict[str, Any]:
+    titles = dict.fromkeys(kind.title for kind in KINDS if kind.status == status)
+    schema = {"$ref": "#/components/schemas/Problem"}
+    return {"description": " / ".join(titles), "content": {MEDIA_TYPE: {"schema": schema}}}

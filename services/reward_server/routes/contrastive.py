@@ -1,0 +1,135 @@
+"""`POST /v1/contrastive`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from fastapi import APIRouter, Request
+
+from assay.errors import ConflictError, FieldError, InvalidInputError
+from assay.rewards.aggregate import Values, aggregate, check_aggregate, spread
+from assay.rewards.contrastive import contrastive as subtract
+from assay.rewards.contrastive import leave_one_out, reduce
+from assay.schemas.scoring import (
+    Baseline,
+    BaselineSource,
+    ContrastiveGroup,
+    ContrastiveRequest,
+    ContrastiveResponse,
+    GroupRewards,
+)
+from reward_server.routes.dependencies import RuntimeDep, StrictJSONRoute, check_pins
+from reward_server.routes.score import SCORING_ERRORS, group_rows, group_texts
+from reward_server.scoring import Text
+
+if TYPE_CHECKING:
+    from assay.schemas.text import Completion
+    from reward_server.runtime import Runtime
+
+router = APIRouter(route_class=StrictJSONRoute, tags=["scoring"])
+
+Baselines = tuple[BaselineSource, Sequence["Completion"]]
+
+
+@router.post("/v1/contrastive", responses=SCORING_ERRORS)
+async def contrastive(
+    body: ContrastiveRequest, request: Request, runtime: RuntimeDep
+) -> ContrastiveResponse:
+    """How much better than the baseline is this completion."""
+    check_pins(runtime, request, body)
+    # Each member subtracts its own baseline, so offsets cancel and no calibration is needed.
+    check_aggregate(body.aggregate, runtime.scorer.card.assay.members, calibrated=True)
+    baselines = await _find_baselines(body, runtime)
+    texts = group_texts(body.groups) + _baseline_texts(body.groups, baselines)
+    scored = await runtime.scoring.score(texts, body)
+    position = sum(len(group.completions) for group in body.groups)
+    results = []
+    for rows, (source, completions) in zip(group_rows(body.groups), baselines, strict=True):
+        own = scored.scores[position : position + len(completions)]
+        position += len(completions)
+        results.append(_rewards(body, scored.scores[rows], source, own))
+    return ContrastiveResponse(model=runtime.scorer.card.id, results=results)
+
+
+def _rewards(
+    body: ContrastiveRequest, scores: Values, source: BaselineSource, baselines: Values
+) -> GroupRewards:
+    if source == "leave_one_out":
+        rewards = leave_one_out(scores, body.statistic, body.shape)
+        compared, count = scores, len(scores) - 1
+    else:
+        rewards = subtract(scores, baselines, body.statistic, body.shape)
+        compared, count = baselines, len(baselines)
+    return GroupRewards(
+        rewards=aggregate(rewards, body.aggregate, body.lcb_k).tolist(),
+        scores=scores.mean(axis=1).tolist(),
+        std=spread(rewards).tolist() if rewards.shape[1] > 1 else None,
+        baseline=Baseline(
+            value=float(reduce(compared, body.statistic).mean()),
+            std=float(compared.mean(axis=1).std()),
+            count=count,
+            source=source,
+        ),
+        members=rewards.tolist() if body.members else None,
+    )
+
+
+async def _find_baselines(body: ContrastiveRequest, runtime: Runtime) -> list[Baselines]:
+    """The baselines of each group: inline, else stored, else what `missing` says."""
+    stored = await _stored(body, runtime)
+    found: list[Baselines] = []
+    missing: list[FieldError] = []
+    for index, group in enumerate(body.groups):
+        if group.baselines is not None:
+            found.append(("inline", group.baselines))
+        elif stored.get(index):
+            found.append(("stored", stored[index]))
+        else:
+            found.append(("leave_one_out", ()))
+            fault = _no_baseline(body, index, group)
+            missing += [fault] if fault else []
+    if missing:
+        raise InvalidInputError(
+            f"{len(missing)} of {len(body.groups)} groups have no baseline", fields=tuple(missing)
+        )
+    return found
+
+
+def _no_baseline(
+    body: ContrastiveRequest, index: int, group: ContrastiveGroup
+) -> FieldError | None:
+    if body.missing == "error":
+        whose = f" of policy {body.policy}" if body.policy else ""
+        return FieldError(f"groups[{index}].prompt", f"no baseline{whose} is stored for it")
+    if len(group.completions) < 2:
+        return FieldError(f"groups[{index}].completions", "leave_one_out needs two or more")
+    return None
+
+
+async def _stored(body: ContrastiveRequest, runtime: Runtime) -> dict[int, list[Completion]]:
+    wanted = [index for index, group in enumerate(body.groups) if group.baselines is None]
+    if not wanted:
+        return {}
+    prompts = [body.groups[index].prompt for index in wanted]
+    sets = await runtime.baselines.fetch_many(prompts, body.policy)
+    for index, policies in zip(wanted, sets, strict=True):
+        if len(policies) > 1:
+            names = ", ".join(sorted(policies))
+            raise ConflictError(
+                f"groups[{index}] has baselines of several policies ({names}): name one"
+            )
+    return {
+        index: next(iter(policies.values()), [])
+        for index, policies in zip(wanted, sets, strict=True)
+    }
+
+
+def _baseline_texts(
+    groups: Sequence[ContrastiveGroup], baselines: Sequence[Baselines]
+) -> list[Text]:
+    return [
+        Text(group.prompt, completion, path=f"groups[{g}].baselines[{b}]")
+        for g, (group, (_, completions)) in enumerate(zip(groups, baselines, strict=True))
+        for b, completion in enumerate(completions)
+    ]

@@ -1,0 +1,91 @@
+"""`POST /v1/score` and `POST /v1/best-of-n`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from fastapi import APIRouter, Request
+
+from assay.rewards.aggregate import Values, aggregate, spread
+from assay.schemas.scoring import (
+    BestOfN,
+    BestOfNRequest,
+    BestOfNResponse,
+    Group,
+    GroupScores,
+    ScoreRequest,
+    ScoreResponse,
+)
+from reward_server.problems import describe
+from reward_server.routes.dependencies import RuntimeDep, StrictJSONRoute, check_pins
+from reward_server.scoring import Scored, Text
+
+router = APIRouter(route_class=StrictJSONRoute, tags=["scoring"])
+SCORING_ERRORS = describe(400, 401, 403, 404, 409, 413, 422, 429, 500, 503, 504)
+
+
+@router.post("/v1/score", responses=SCORING_ERRORS)
+async def score(body: ScoreRequest, request: Request, runtime: RuntimeDep) -> ScoreResponse:
+    """How good is this completion, and how sure is the ensemble."""
+    check_pins(runtime, request, body)
+    runtime.check_aggregate(body)
+    scored = await runtime.scoring.score(group_texts(body.groups), body)
+    calibrated = runtime.scorer.card.assay.calibration is not None
+    results = []
+    for rows in group_rows(body.groups):
+        values = scored.scores[rows]
+        results.append(
+            GroupScores(
+                scores=aggregate(values, body.aggregate, body.lcb_k).tolist(),
+                std=spread(values).tolist() if calibrated and values.shape[1] > 1 else None,
+                members=values.tolist() if body.members else None,
+                **_tokens(scored, rows),
+            )
+        )
+    return ScoreResponse(
+        model=runtime.scorer.card.id,
+        format=runtime.scorer.format_used(raw=body.raw),
+        results=results,
+    )
+
+
+@router.post("/v1/best-of-n", responses=SCORING_ERRORS)
+async def best_of_n(body: BestOfNRequest, request: Request, runtime: RuntimeDep) -> BestOfNResponse:
+    """Which completion of each group is best."""
+    check_pins(runtime, request, body)
+    runtime.check_aggregate(body)
+    scored = await runtime.scoring.score(group_texts(body.groups), body)
+    results = []
+    for rows in group_rows(body.groups):
+        values: Values = aggregate(scored.scores[rows], body.aggregate, body.lcb_k)
+        results.append(BestOfN(index=int(np.argmax(values)), scores=values.tolist()))
+    return BestOfNResponse(model=runtime.scorer.card.id, results=results)
+
+
+def group_texts(groups: Sequence[Group]) -> list[Text]:
+    """The texts of all groups in a row."""
+    return [
+        Text(
+            group.prompt,
+            completion,
+            path=f"groups[{g}].completions[{c}]",
+            finished=group.finished is None or group.finished[c],
+        )
+        for g, group in enumerate(groups)
+        for c, completion in enumerate(group.completions)
+    ]
+
+
+def group_rows(groups: Sequence[Group]) -> list[slice]:
+    """Where each group's completions stand in that row."""
+    ends = np.cumsum([len(group.completions) for group in groups]).tolist()
+    return [slice(end - len(group.completions), end) for group, end in zip(groups, ends)]
+
+
+def _tokens(scored: Scored, rows: slice) -> dict[str, list[int] | list[bool]]:
+    texts = scored.encoded[rows]
+    return {
+        "tokens": [len(text) for text in texts],
+        "truncated": [text.truncated for text in texts],
+    }

@@ -1,0 +1,96 @@
+"""One request on its way through encode, queue and infer: what every scoring route calls."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, NamedTuple
+
+from assay.errors import AssayError, FieldError, PayloadTooLargeError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from assay.models.scorer import EncodedInput, Scorer
+    from assay.schemas.scoring import ScoringOptions
+    from assay.schemas.text import Completion, Prompt
+    from reward_server.batching import Batcher
+    from reward_server.metrics import ServerMetrics
+    from reward_server.settings import ServerSettings
+
+
+class Text(NamedTuple):
+    """One prompt with one completion, and where in the request it stands."""
+
+    prompt: Prompt
+    completion: Completion
+    path: str
+    finished: bool = True
+
+
+class Scored(NamedTuple):
+    """What came of a request's texts, in their order.
+
+    Attributes:
+        scores: raw scores, shape [texts, members].
+        encoded: the token ids that were scored.
+    """
+
+    scores: NDArray[np.float64]
+    encoded: list[EncodedInput]
+
+
+class ScoringPath:
+    """Encodes on threads of its own and hands over to the batcher."""
+
+    def __init__(
+        self, scorer: Scorer, batcher: Batcher, metrics: ServerMetrics, settings: ServerSettings
+    ) -> None:
+        self._scorer = scorer
+        self._batcher = batcher
+        self._metrics = metrics
+        self._settings = settings
+        self._threads = ThreadPoolExecutor(2, thread_name_prefix="encode")
+
+    async def score(self, texts: Sequence[Text], options: ScoringOptions) -> Scored:
+        """Score the texts of one request by one version.
+
+        Raises:
+            PayloadTooLargeError: more texts than a request may hold.
+            InvalidInputError: a text that this model does not take; its path is named.
+            OverloadedError, DeadlineExceededError, ScoringError: see `Batcher.score`.
+        """
+        if len(texts) > self._settings.max_request_texts:
+            raise PayloadTooLargeError(
+                f"{len(texts)} texts, and a request takes {self._settings.max_request_texts}"
+            )
+        deadline_s = time.monotonic() + self._settings.request_timeout_s
+        loop = asyncio.get_running_loop()
+        encoded = await loop.run_in_executor(self._threads, self._encode, texts, options)
+        rows = await self._batcher.score(encoded, max(0.0, deadline_s - time.monotonic()))
+        return Scored(rows, encoded)
+
+    def _encode(self, texts: Sequence[Text], options: ScoringOptions) -> list[EncodedInput]:
+        with self._metrics.encode_seconds.time():
+            return [self._encode_one(text, options) for text in texts]
+
+    def _encode_one(self, text: Text, options: ScoringOptions) -> EncodedInput:
+        try:
+            return self._scorer.encode(
+                text.prompt,
+                text.completion,
+                finished=text.finished,
+                raw=options.raw,
+                truncate=options.truncate,
+            )
+        except AssayError as error:
+            raise type(error)(
+                error.detail, fields=(FieldError(text.path, error.detail),)
+            ) from error
+
+    def close(self) -> None:
+        """Let go of the threads."""
+        self._threads.shutdown(wait=False, cancel_futures=True)

@@ -1,0 +1,136 @@
+"""Settings of the reward server: `ASSAY_*` variables, `.env`, or flags of the same name."""
+
+from __future__ import annotations
+
+import ipaddress
+from functools import cached_property
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, SecretStr, field_validator, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from assay.models.options import LoadOptions
+from assay.models.resolve import DEFAULT_MODEL
+from reward_server.keys import Keyring, parse_keys
+
+
+class ServerSettings(BaseSettings):
+    """Everything that an operator can choose about one reward server."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="ASSAY_",
+        env_nested_delimiter="__",
+        env_file=".env",
+        frozen=True,
+        extra="ignore",
+        env_ignore_empty=True,
+        protected_namespaces=(),
+    )
+
+    host: str = Field(default="127.0.0.1", description="Address to listen on.")
+    port: int = Field(default=8000, ge=1, le=65535, description="Port to listen on.")
+    model: str = Field(
+        default=DEFAULT_MODEL, min_length=1, description="Name, folder or hub id of the model."
+    )
+    load: LoadOptions = Field(
+        default_factory=LoadOptions, description="How it is loaded: `ASSAY_LOAD__DTYPE` and so on."
+    )
+    home: Path = Field(default=Path("~/.assay"), description="Folder for state.")
+    store: str | None = Field(
+        default=None, description="Folder of saved versions; None = `store` in the home folder."
+    )
+    redis_url: SecretStr | None = Field(
+        default=None, description="None = no baselines and samples (503)."
+    )
+    keys: SecretStr | None = Field(
+        default=None,
+        description="`KEY[:scope+scope[:requests per minute]]`, separated by commas. None = no "
+        "keys are asked for, and only loopback may be bound.",
+    )
+
+    replicas: int = Field(default=1, ge=1, description="Replicas at the start.")
+    max_replicas: int | None = Field(
+        default=None, ge=1, description="Scale between `replicas` and this many. None = fixed."
+    )
+    target_requests: int = Field(
+        default=64, ge=1, description="Requests in flight per replica that scaling aims at."
+    )
+    cpus_per_replica: float = Field(default=0.5, ge=0, description="CPUs that Ray reserves.")
+    gpus_per_replica: float = Field(default=0.0, ge=0, description="GPUs that Ray reserves.")
+    torch_threads: int | None = Field(
+        default=None, ge=1, description="CPU threads of one forward pass; None = torch's choice."
+    )
+    address: str | None = Field(default=None, description="Ray cluster to join; None = an own one.")
+    shared_store: bool = Field(
+        default=False, description="True = the store's folder is mounted on every node."
+    )
+
+    max_batch_tokens: int | None = Field(
+        default=None,
+        ge=1,
+        description="Padded tokens in one forward pass; None = 1024 on a CPU, 16384 on a GPU. "
+        "A longer input makes a batch of its own.",
+    )
+    max_queue_texts: int = Field(
+        default=20_000, ge=1, description="Texts that may wait; beyond it the answer is 503."
+    )
+    max_request_texts: int = Field(
+        default=10_000, ge=1, description="Texts in one request; beyond it the answer is 413."
+    )
+    max_body_bytes: int = Field(default=64 * 2**20, ge=1024, description="Size of a request body.")
+    cache_bytes: int = Field(default=64 * 2**20, ge=0, description="Score cache; 0 = none.")
+    request_timeout_s: float = Field(default=300.0, gt=0, description="Deadline; beyond it 504.")
+    drain_s: float = Field(default=30.0, gt=0, description="How long accepted requests may finish.")
+    max_stream_entries: int = Field(
+        default=100_000, ge=1, description="Samples in the stream; beyond it the answer is 503."
+    )
+    idempotency_ttl_s: int = Field(
+        default=86_400, ge=1, description="How long a retried request is recognised."
+    )
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+
+    @field_validator("home", mode="after")
+    @classmethod
+    def _expand(cls, home: Path) -> Path:
+        return home.expanduser().absolute()
+
+    @model_validator(mode="after")
+    def _consistent(self) -> ServerSettings:
+        self.keyring  # noqa: B018 - parses the keys, so that a bad one stops the start
+        if self.max_queue_texts < self.max_request_texts:
+            raise ValueError(
+                f"max_request_texts {self.max_request_texts} exceeds max_queue_texts "
+                f"{self.max_queue_texts}: lower the first or raise the second"
+            )
+        if self.max_replicas is not None and self.max_replicas < self.replicas:
+            raise ValueError(f"max_replicas {self.max_replicas} is below replicas {self.replicas}")
+        if self.keys is None and not _is_loopback(self.host):
+            raise ValueError(
+                f"host {self.host} can be reached from outside and no keys are set: "
+                "set ASSAY_KEYS, or bind 127.0.0.1"
+            )
+        return self
+
+    @cached_property
+    def keyring(self) -> Keyring:
+        """The parsed keys; empty = no key is asked for."""
+        return parse_keys(self.keys.get_secret_value() if self.keys else "")
+
+    @property
+    def store_path(self) -> Path:
+        """The store as a folder."""
+        if self.store is None:
+            return self.home / "store"
+        if "://" in self.store and not self.store.startswith("file://"):
+            raise ValueError(f"store {self.store}: only folders and file:// are supported")
+        return Path(self.store.removeprefix("file://")).expanduser().absolute()
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False

@@ -1,0 +1,1 @@
+"""Offline training of an ensemble from preference pairs: `run.fit` is the way in."""

@@ -1,0 +1,118 @@
+"""The connection to Redis: short timeouts, few retries, and the one place where its errors map."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import NamedTuple
+
+from redis import exceptions
+from redis.asyncio import BlockingConnectionPool, Redis
+from redis.asyncio.connection import UnixDomainSocketConnection
+from redis.asyncio.retry import Retry
+from redis.backoff import ExponentialWithJitterBackoff
+
+from assay.errors import DependencyError, StartupError
+
+DEADLINE_S = 2.5  # of one operation with its retries and its wait for a free connection
+_CONNECT_TIMEOUT_S = 1.0
+_SOCKET_TIMEOUT_S = 2.0
+_HEALTH_CHECK_INTERVAL_S = 0
+_MAX_CONNECTIONS = 32
+_RETRIES = 2
+_SOON_S, _LATER_S = 1.0, 30.0  # a restart is over soon; an operator has to come for the rest
+
+
+class _Trouble(NamedTuple):
+    detail: str
+    retry_after_s: float
+
+
+_NO_ANSWER = _Trouble("Redis does not answer", _SOON_S)
+_REFUSED = _Trouble("Redis refuses Assay's credentials", _LATER_S)
+_BY_CODE = {
+    "BUSY": _Trouble("Redis is busy with a script", _SOON_S),
+    "LOADING": _Trouble("Redis is still loading its data", _SOON_S),
+    "MASTERDOWN": _Trouble("Redis is a replica that has lost its master", _SOON_S),
+    "READONLY": _Trouble("Redis is a read-only replica", _SOON_S),
+    "MISCONF": _Trouble("Redis cannot write to its disk", _LATER_S),
+    "NOREPLICAS": _Trouble("Redis lacks the replicas that it is told to need", _LATER_S),
+    "OOM": _Trouble("Redis is out of memory", _LATER_S),
+    "DENIED": _REFUSED,
+    "NOAUTH": _REFUSED,
+    "NOPERM": _REFUSED,
+    "WRONGPASS": _REFUSED,
+    "WRONGTYPE": _Trouble("a key of Assay holds another program's data in Redis", _LATER_S),
+}
+
+
+def connect(url: str) -> Redis:
+    """A client that connects at its first command, and again whenever Redis comes back.
+
+    Args:
+        url: `redis://`, `rediss://` (TLS) or `unix:///path/to/socket`, with user and password.
+
+    Raises:
+        StartupError: it is none of these. The message leaves the URL out, as it holds a password.
+    """
+    try:
+        pool = BlockingConnectionPool.from_url(
+            url,
+            protocol=2,
+            decode_responses=True,
+            max_connections=_MAX_CONNECTIONS,
+            timeout=DEADLINE_S,
+            socket_timeout=_SOCKET_TIMEOUT_S,
+            socket_connect_timeout=_CONNECT_TIMEOUT_S,
+            health_check_interval=_HEALTH_CHECK_INTERVAL_S,
+            retry=Retry(ExponentialWithJitterBackoff(base=0.05, cap=0.2), _RETRIES),
+        )
+        connection = pool.make_connection()  # not opened: it shows whether the options are known
+    except (ValueError, TypeError, exceptions.RedisError):
+        raise _bad_url() from None
+    if isinstance(connection, UnixDomainSocketConnection) and not connection.path:
+        raise _bad_url()
+    return Redis.from_pool(pool)
+
+
+def _bad_url() -> StartupError:
+    return StartupError(
+        "the Redis URL cannot be read: write redis://[user:password@]host:port/0, rediss://... "
+        "for TLS or unix:///path/to/socket, and special characters in a password as %XX"
+    )
+
+
+@asynccontextmanager
+async def redis_errors() -> AsyncIterator[None]:
+    """Runs Redis commands under `DEADLINE_S`; also a decorator of async functions.
+
+    Raises:
+        DependencyError: Redis cannot be reached, is late, or is in no state to do its work. An
+            error in a command itself is a defect of Assay and passes through.
+    """
+    try:
+        async with asyncio.timeout(DEADLINE_S):
+            yield
+    except exceptions.AuthenticationError as error:
+        raise DependencyError(_REFUSED.detail, retry_after_s=_REFUSED.retry_after_s) from error
+    except exceptions.ResponseError as error:
+        trouble = _BY_CODE.get(_code(error))
+        if trouble is None:
+            raise
+        # The cause is left out: redis-py writes the failed command into it, and texts with it.
+        raise DependencyError(trouble.detail, retry_after_s=trouble.retry_after_s) from None
+    except exceptions.BusyLoadingError as error:
+        trouble = _BY_CODE["LOADING"]
+        raise DependencyError(trouble.detail, retry_after_s=trouble.retry_after_s) from error
+    except (
+        exceptions.ConnectionError,
+        exceptions.TimeoutError,
+        exceptions.InvalidResponse,
+        TimeoutError,
+    ) as error:
+        raise DependencyError(_NO_ANSWER.detail, retry_after_s=_NO_ANSWER.retry_after_s) from error
+
+
+def _code(error: exceptions.ResponseError) -> str:
+    return ""
