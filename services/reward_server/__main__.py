@@ -61,7 +61,7 @@ def _read_settings(argv: list[str]) -> ServerSettings:
 
 
 def _fault(error: ErrorDetails) -> str:
-    """One wrong setting in words; pydantic's own text about the value stays out, it may be a key."""
+    """One wrong setting in words, without its value: that may be a key."""
     place = ".".join(map(str, error["loc"]))
     message = error["msg"].removeprefix("Value error, ")
     return f"{place}: {message}" if place else message

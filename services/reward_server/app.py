@@ -39,7 +39,6 @@ def create_app(settings: ServerSettings, scorer: Scorer) -> FastAPI:
         summary="Rewards for RLHF: how good, how sure, how much better than the baseline.",
         lifespan=lifespan,
         redoc_url=None,
-        max_body_size=settings.max_body_bytes,
     )
     app.state.runtime = runtime
     app.add_middleware(Gateway, runtime=runtime)

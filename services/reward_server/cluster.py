@@ -44,6 +44,8 @@ _COMMON = {
 @contextlib.contextmanager
 def local_cluster(settings: ServerSettings) -> Iterator[None]:
     """A Ray instance of our own, on loopback, gone when the block ends."""
+    if not haproxy_available():
+        logger.warning("no HAProxy here: Ray Serve's own proxy answers, several times slower")
     with claim_ports() as ports, _private_folder() as folder:
         _set_environment(_COMMON | _local_environment(settings, ports, folder))
         import ray
@@ -142,11 +144,12 @@ def _check_gpus(settings: ServerSettings) -> None:
     import ray
 
     replicas = settings.replicas
-    needed, found = replicas * settings.gpus_per_replica, ray.cluster_resources().get("GPU", 0)
+    needed = replicas * settings.gpus_per_replica
+    found = ray.cluster_resources().get("GPU", 0)  # type: ignore[no-untyped-call]
     if needed > found:
         raise StartupError(
-            f"{replicas} replicas with {settings.gpus_per_replica:g} GPUs each need {needed:g}, and "
-            f"Ray finds {found:g} here: lower --replicas or --gpus-per-replica"
+            f"{replicas} replicas with {settings.gpus_per_replica:g} GPUs each need {needed:g}, "
+            f"and Ray finds {found:g} here: lower --replicas or --gpus-per-replica"
         )
 
 
@@ -158,7 +161,8 @@ def _check_haproxy_mode() -> None:
     def haproxy_mode() -> bool:
         return os.environ.get("RAY_SERVE_ENABLE_HA_PROXY") == "1"  # noqa: TID251 - the node's own
 
-    nodes = {node["NodeID"]: node["NodeName"] for node in ray.nodes() if node["Alive"]}
+    alive = [node for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]
+    nodes = {node["NodeID"]: node["NodeName"] for node in alive}
     probe = ray.remote(num_cpus=0)(haproxy_mode)
     answers = ray.get(
         [

@@ -60,7 +60,7 @@ def stop() -> None:
     try again, while a refused connection is tried again.
     """
     with contextlib.redirect_stdout(io.StringIO()):  # Ray calls its controller's end an error there
-        serve.shutdown()
+        serve.shutdown()  # type: ignore[no-untyped-call]
 
 
 def _application(settings: ServerSettings) -> serve.Application:
@@ -70,8 +70,14 @@ def _application(settings: ServerSettings) -> serve.Application:
 
         return create_app(settings, load_scorer(settings))
 
-    @serve.deployment(
-        name="RewardReplica",
+    class RewardReplica:
+        app: FastAPI  # made by `build`, set by `serve.ingress`
+
+        async def drain(self, timeout_s: float) -> int:
+            left: int = await self.app.state.runtime.drain(timeout_s)
+            return left
+
+    deploy = serve.deployment(
         num_replicas=None if settings.max_replicas else settings.replicas,
         autoscaling_config=_autoscaling(settings),
         max_ongoing_requests=_NO_LIMIT,
@@ -82,15 +88,7 @@ def _application(settings: ServerSettings) -> serve.Application:
             "num_gpus": settings.gpus_per_replica,
         },
     )
-    @serve.ingress(build)
-    class RewardReplica:
-        app: FastAPI
-
-        async def drain(self, timeout_s: float) -> int:
-            left: int = await self.app.state.runtime.drain(timeout_s)
-            return left
-
-    return RewardReplica.bind()
+    return deploy(serve.ingress(build)(RewardReplica)).bind()
 
 
 def _autoscaling(settings: ServerSettings) -> AutoscalingConfig | None:
@@ -106,11 +104,6 @@ def _autoscaling(settings: ServerSettings) -> AutoscalingConfig | None:
 def _failure() -> str:
     """Last line of what a failed replica said."""
     application = serve.status().applications.get(APPLICATION)
-    messages = (
-        [deployment.message for deployment in application.deployments.values()]
-        if application
-        else []
-    )
-    return next(
-        (line for text in messages for line in reversed(text.splitlines()) if line.strip()), ""
-    )
+    replicas = application.deployments.values() if application else ()
+    lines = [line for each in replicas for line in each.message.splitlines() if line.strip()]
+    return lines[-1] if lines else ""

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import parse_qs
 
 from starlette.datastructures import MutableHeaders
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
 from assay.errors import AssayError
@@ -69,10 +70,28 @@ class Gateway:
         if counted:
             self._runtime.begin_request()
         try:
-            await self._app(scope, receive, answer.send)
+            await self._app(scope, self._bounded(scope, receive), answer.send)
         finally:
             if counted:
                 self._runtime.end_request()
+
+    def _bounded(self, scope: Scope, receive: Receive) -> Receive:
+        """Stop reading a body at the limit, whether its Content-Length says so or not."""
+        limit = self._runtime.settings.max_body_bytes
+        declared = _declared_length(scope)
+        read = 0
+
+        async def bounded() -> Message:
+            nonlocal read
+            if declared > limit:
+                raise HTTPException(413, f"the body is over {limit} bytes")
+            message = await receive()
+            read += len(message.get("body", b""))
+            if read > limit:
+                raise HTTPException(413, f"the body is over {limit} bytes")
+            return message
+
+        return bounded
 
     def _observe(self, scope: Scope, status: int, seconds: float) -> None:
         route = scope.get("route")
@@ -101,6 +120,11 @@ class _Answer:
 
 def _request_id(given: str | None) -> str:
     return given if given and _REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
+
+
+def _declared_length(scope: Scope) -> int:
+    declared = dict(scope["headers"]).get(b"content-length", b"0")
+    return int(declared) if declared.isdigit() else 0
 
 
 def _take_pins(scope: Scope, request: Request) -> tuple[Scope, list[str]]:

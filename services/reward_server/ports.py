@@ -1,4 +1,4 @@
-"""Ports that Ray Serve needs beside the public one, so that instances on one machine never clash."""
+"""The ports that Ray Serve needs beside the public one, never those of another instance."""
 
 from __future__ import annotations
 

@@ -6,14 +6,14 @@ import asyncio
 import uuid
 from typing import TYPE_CHECKING
 
-from assay.streams.baselines import BaselineStore
-from assay.streams.connection import connect
-from assay.streams.samples import SampleStream
 from prometheus_client import CollectorRegistry
 
 from assay.errors import ConflictError, DependencyError, NotFoundError, NotReadyError
 from assay.rewards.aggregate import check_aggregate
 from assay.schemas.refs import parse_pin
+from assay.streams.baselines import BaselineStore
+from assay.streams.connection import connect
+from assay.streams.samples import SampleStream
 from reward_server.batching import Batcher
 from reward_server.engine.load import default_batch_tokens
 from reward_server.metrics import ServerMetrics
@@ -22,12 +22,15 @@ from reward_server.scoring import ScoringPath
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from redis.asyncio import Redis
+
     from assay.models.scorer import Scorer
     from assay.schemas.models import ModelCard
     from assay.schemas.scoring import AggregateOptions
     from reward_server.settings import ServerSettings
 
 _RETRY_AFTER_S = 1.0
+_RETRY_AFTER_OPERATOR_S = 30.0  # somebody has to change a setting first
 
 
 class Runtime:
@@ -65,6 +68,11 @@ class Runtime:
         )
 
     @property
+    def stores(self) -> bool:
+        """Whether this server has a Redis, be it up or down."""
+        return self._redis is not None
+
+    @property
     def baselines(self) -> BaselineStore:
         """The stored baselines.
 
@@ -86,9 +94,12 @@ class Runtime:
             idempotency_ttl_s=self.settings.idempotency_ttl_s,
         )
 
-    def _need_redis(self):  # type: ignore[no-untyped-def]
+    def _need_redis(self) -> Redis:
         if self._redis is None:
-            raise DependencyError("this server runs without Redis: set ASSAY_REDIS_URL")
+            raise DependencyError(
+                "this server runs without Redis: set ASSAY_REDIS_URL",
+                retry_after_s=_RETRY_AFTER_OPERATOR_S,
+            )
         return self._redis
 
     async def start(self) -> None:

@@ -32,7 +32,7 @@ router = APIRouter(route_class=StrictJSONRoute, tags=["scoring"])
 Baselines = tuple[BaselineSource, Sequence["Completion"]]
 
 
-@router.post("/v1/contrastive", responses=SCORING_ERRORS)
+@router.post("/v1/contrastive", responses=SCORING_ERRORS, response_model_exclude_unset=True)
 async def contrastive(
     body: ContrastiveRequest, request: Request, runtime: RuntimeDep
 ) -> ContrastiveResponse:
@@ -71,7 +71,7 @@ def _rewards(
             count=count,
             source=source,
         ),
-        members=rewards.tolist() if body.members else None,
+        **({"members": rewards.tolist()} if body.members else {}),
     )
 
 
@@ -109,7 +109,7 @@ def _no_baseline(
 
 async def _stored(body: ContrastiveRequest, runtime: Runtime) -> dict[int, list[Completion]]:
     wanted = [index for index, group in enumerate(body.groups) if group.baselines is None]
-    if not wanted:
+    if not wanted or (body.missing == "leave_one_out" and not runtime.stores):
         return {}
     prompts = [body.groups[index].prompt for index in wanted]
     sets = await runtime.baselines.fetch_many(prompts, body.policy)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import accumulate
 
 import numpy as np
 from fastapi import APIRouter, Request
@@ -25,7 +26,7 @@ router = APIRouter(route_class=StrictJSONRoute, tags=["scoring"])
 SCORING_ERRORS = describe(400, 401, 403, 404, 409, 413, 422, 429, 500, 503, 504)
 
 
-@router.post("/v1/score", responses=SCORING_ERRORS)
+@router.post("/v1/score", responses=SCORING_ERRORS, response_model_exclude_unset=True)
 async def score(body: ScoreRequest, request: Request, runtime: RuntimeDep) -> ScoreResponse:
     """How good is this completion, and how sure is the ensemble."""
     check_pins(runtime, request, body)
@@ -39,7 +40,7 @@ async def score(body: ScoreRequest, request: Request, runtime: RuntimeDep) -> Sc
             GroupScores(
                 scores=aggregate(values, body.aggregate, body.lcb_k).tolist(),
                 std=spread(values).tolist() if calibrated and values.shape[1] > 1 else None,
-                members=values.tolist() if body.members else None,
+                **({"members": values.tolist()} if body.members else {}),
                 **_tokens(scored, rows),
             )
         )
@@ -79,8 +80,9 @@ def group_texts(groups: Sequence[Group]) -> list[Text]:
 
 def group_rows(groups: Sequence[Group]) -> list[slice]:
     """Where each group's completions stand in that row."""
-    ends = np.cumsum([len(group.completions) for group in groups]).tolist()
-    return [slice(end - len(group.completions), end) for group, end in zip(groups, ends)]
+    ends = list(accumulate(len(group.completions) for group in groups))
+    starts = [0, *ends[:-1]]
+    return [slice(start, end) for start, end in zip(starts, ends, strict=True)]
 
 
 def _tokens(scored: Scored, rows: slice) -> dict[str, list[int] | list[bool]]:

@@ -13,7 +13,7 @@ from reward_server.scoring import Text
 router = APIRouter(route_class=StrictJSONRoute, tags=["scoring"])
 
 
-@router.post("/v1/strength", responses=SCORING_ERRORS)
+@router.post("/v1/strength", responses=SCORING_ERRORS, response_model_exclude_unset=True)
 async def strength(
     body: StrengthRequest, request: Request, runtime: RuntimeDep
 ) -> StrengthResponse:
@@ -31,7 +31,7 @@ async def strength(
         PairStrength(
             **measure(row, calibration)._asdict(),
             members=len(row),
-            differences=row.tolist() if body.members else None,
+            **({"differences": row.tolist()} if body.members else {}),
         )
         for row in differences
     ]

@@ -38,7 +38,7 @@ class Child:
             stderr=output,
             start_new_session=True,
             pass_fds=inherited,
-            preexec_fn=_die_with_parent if sys.platform == "linux" else None,  # noqa: PLW1509
+            preexec_fn=_die_with_parent if sys.platform == "linux" else None,
         )
 
     @property

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Annotated
 
 import typer
 from pydantic import Field
@@ -31,18 +32,43 @@ class UpSettings(BaseSettings):
     )
 
 
-def up(server_flags: Sequence[str], home: Path | None, redis_url: str | None) -> int:
-    """Run Redis, unless one is named, and the server, until interrupted; returns the exit code.
+# The server knows its own flags: they are handed on as they are, `serve --help` included.
+PASS_ON = {"allow_extra_args": True, "ignore_unknown_options": True}
+PASS_ON_ALL = {**PASS_ON, "help_option_names": []}
 
-    Raises:
-        StartupError: why they cannot start.
-    """
+
+def up(
+    context: typer.Context,
+    home: Annotated[Path | None, typer.Option(help="Folder of all state (~/.assay).")] = None,
+    redis_url: Annotated[
+        str | None, typer.Option(help="A running Redis, in place of the embedded one.")
+    ] = None,
+) -> None:
+    """Run Redis and the reward server until Ctrl-C. Takes every flag of `assay serve` as well."""
     given = {"home": home, "redis_url": redis_url}
     settings = UpSettings(**{name: value for name, value in given.items() if value is not None})  # type: ignore[arg-type]
+    raise typer.Exit(_refusing("up", lambda: _run_all(settings, context.args)))
+
+
+def serve(context: typer.Context) -> None:
+    """Run the reward server alone until Ctrl-C; `assay serve --help` lists its flags."""
+    raise typer.Exit(_refusing("serve", lambda: _run_server(context.args, Interrupts())))
+
+
+def _refusing(command: str, run: Callable[[], int]) -> int:
+    """Run, with one line and exit code 2 for what keeps it from starting."""
+    try:
+        return run()
+    except StartupError as error:
+        typer.echo(f"assay {command}: {error.detail}", err=True)
+        return 2
+
+
+def _run_all(settings: UpSettings, flags: Sequence[str]) -> int:
     folder = settings.home.expanduser().absolute()
+    flags = ["--home", str(folder), *flags]
     interrupts = Interrupts()
     with claim_home(folder) as lock:
-        flags = ["--home", str(folder), *server_flags]
         if settings.redis_url is not None:
             return _run_server([*flags, "--redis-url", settings.redis_url], interrupts)
         redis = EmbeddedRedis(folder, lock)
@@ -51,11 +77,6 @@ def up(server_flags: Sequence[str], home: Path | None, redis_url: str | None) ->
             return _run_server([*flags, "--redis-url", redis.url], interrupts, redis)
         finally:
             redis.end()
-
-
-def serve(server_flags: Sequence[str]) -> int:
-    """Run the server alone until interrupted; returns its exit code."""
-    return _run_server(server_flags, Interrupts())
 
 
 def _run_server(
@@ -70,7 +91,8 @@ def _run_server(
         return code
     if interrupts.count:
         return 0  # it had not yet put its own handlers in place, or was made to end
-    raise StartupError(f"the server was ended by signal {-(code or 0)}")
+    _report(f"the server was ended by signal {-(code or 0)}")
+    return 1
 
 
 @contextlib.contextmanager
@@ -83,4 +105,4 @@ def _server(flags: Sequence[str]) -> Iterator[Child]:
 
 
 def _report(line: str) -> None:
-    typer.echo(f"assay up: {line}", err=True)
+    typer.echo(f"assay: {line}", err=True)

@@ -68,7 +68,7 @@ def connect(url: str) -> Redis:
             health_check_interval=_HEALTH_CHECK_INTERVAL_S,
             retry=Retry(ExponentialWithJitterBackoff(base=0.05, cap=0.2), _RETRIES),
         )
-        connection = pool.make_connection()  # not opened: it shows whether the options are known
+        connection = pool.make_connection()  # type: ignore[no-untyped-call]  # not opened: it shows whether the options are known
     except (ValueError, TypeError, exceptions.RedisError):
         raise _bad_url() from None
     if isinstance(connection, UnixDomainSocketConnection) and not connection.path:
@@ -115,4 +115,7 @@ async def redis_errors() -> AsyncIterator[None]:
 
 
 def _code(error: exceptions.ResponseError) -> str:
-    return ""
+    """The first word of Redis' answer; a script's error names it after the script's own words."""
+    text = str(error)
+    words = text.replace(":", " ").replace("-", "").split()
+    return next((word for word in words if word in _BY_CODE), "")
