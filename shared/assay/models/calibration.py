@@ -82,6 +82,7 @@ def score_all(members: Members, texts: Sequence[EncodedInput]) -> NDArray[np.flo
 
 
 def length_batches(texts: Sequence[EncodedInput]) -> Iterator[list[int]]:
+    """Positions of texts of like length, as many a batch as fit its tokens."""
     batch: list[int] = []
     for index in sorted(range(len(texts)), key=lambda i: len(texts[i])):
         if batch and (len(batch) + 1) * len(texts[index]) > _BATCH_TOKENS:

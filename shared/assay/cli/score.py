@@ -1,0 +1,52 @@
+"""`assay score`: score completions from the shell."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from assay.errors import AssayError
+
+
+def score(
+    prompt: Annotated[str, typer.Argument(help="The prompt.")],
+    completions: Annotated[list[str], typer.Argument(help="One or more completions.")],
+    url: Annotated[str | None, typer.Option(help="Server (ASSAY_URL).")] = None,
+    key: Annotated[str | None, typer.Option(help="Key (ASSAY_KEY).")] = None,
+    model: Annotated[str | None, typer.Option(help="Version that must answer: name@7.")] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print the reply as JSON.")] = False,
+) -> None:
+    """Score completions of a prompt with a running server."""
+    from assay.client import Client
+
+    try:
+        with Client(url, key=key, model=model, retries=1) as client:
+            reply = client.score_groups([{"prompt": prompt, "completions": completions}])
+    except AssayError as error:
+        typer.echo(f"assay score: {error.detail}", err=True)
+        raise typer.Exit(1) from None
+    if json:
+        typer.echo(reply.model_dump_json(exclude_unset=True))
+        return
+    _print_table(completions, reply.model, reply.results[0].scores, reply.results[0].std)
+
+
+def _print_table(
+    completions: list[str], model: str, scores: list[float | None], std: list[float] | None
+) -> None:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(title=model)
+    for column in ("score", "std", "completion"):
+        table.add_column(column, justify="left" if column == "completion" else "right")
+    for index, completion in enumerate(completions):
+        value = scores[index]
+        table.add_row(
+            "none" if value is None else f"{value:.4f}",
+            f"{std[index]:.4f}" if std else "",
+            Text(completion, overflow="ellipsis", no_wrap=True),
+        )
+    Console().print(table)
