@@ -1,0 +1,168 @@
+"""The server under Ray Serve: side by side with another, losing a replica, ending under load."""
+
+from __future__ import annotations
+
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import httpx
+import psutil
+import pytest
+
+from serving import Sent, Server, free_port, post, save_tiny_model, score_body, started, until
+
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(400)]
+
+CALLERS = 8
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    folder = tmp_path_factory.mktemp("models")
+    return {
+        name: save_tiny_model(folder / name, seed) for seed, name in enumerate(("first", "second"))
+    }
+
+
+@pytest.fixture(scope="module")
+def servers(
+    models: dict[str, Path], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[Server, Server]]:
+    """Two instances, started at the same moment: the first with two replicas."""
+    folder = tmp_path_factory.mktemp("servers")
+    first = ["reward_server", "--model", str(models["first"]), "--replicas", "2"]
+    second = ["reward_server", "--model", str(models["second"])]
+    with started(first, free_port(), folder) as one, started(second, free_port(), folder) as two:
+        one.wait_ready()
+        two.wait_ready()
+        yield one, two
+
+
+def test_two_instances_run_on_one_machine(servers: tuple[Server, Server]) -> None:
+    for server, model in zip(servers, ("first@1", "second@1"), strict=True):
+        for _ in range(10):
+            reply = httpx.post(f"{server.url}/v1/score", json=score_body(["good", "bad"]))
+            assert (reply.status_code, reply.json()["model"]) == (200, model)
+
+
+def test_ports_of_ray_and_replicas_are_on_loopback(servers: tuple[Server, Server]) -> None:
+    """All but HAProxy's two, and Serve's own between replicas, which asks for Ray's token."""
+    for server in servers:
+        open_ports = {
+            process.name(): connection.laddr.port
+            for process in server.descendants()
+            for connection in process.net_connections("tcp")
+            if connection.status == psutil.CONN_LISTEN
+            and connection.laddr.ip not in ("127.0.0.1", "::1", "::ffff:127.0.0.1")
+        }
+        assert {name.split(":")[0] for name in open_ports} <= {"haproxy", "ray"}
+        assert not any(name.startswith(("raylet", "gcs")) for name in open_ports)
+
+
+def test_large_body_passes_the_ingress(servers: tuple[Server, Server]) -> None:
+    reply = httpx.post(
+        f"{servers[0].url}/v1/score", json=score_body(["short"], prompt="x " * 2**19), timeout=60
+    )
+    assert reply.status_code == 200
+    assert reply.json()["results"][0]["truncated"] == [True]
+
+
+def test_killed_replica_fails_only_its_own_requests_and_is_replaced(
+    servers: tuple[Server, Server],
+) -> None:
+    server = servers[0]
+    before = server.replicas()
+    assert len(before) == 2
+    sent: list[Sent] = []
+    stop = threading.Event()
+
+    def call(caller: int) -> None:
+        with httpx.Client(base_url=server.url, timeout=60) as client:
+            number = 0
+            while not stop.is_set():
+                number += 1
+                texts = [f"{caller} {number} {index} " + "x" * 60 for index in range(20)]
+                sent.append(post(client, texts))
+
+    with ThreadPoolExecutor(CALLERS) as pool:
+        for caller in range(CALLERS):
+            pool.submit(call, caller)
+        until(lambda: len(sent) > 5 * CALLERS, 60, "requests under way")
+        victim = min(before)
+        psutil.Process(victim).kill()
+        killed_s = time.monotonic()
+        try:
+            until(lambda: len(server.replicas() - {victim}) == 2, 120, "a new replica")
+            until(lambda: len(_replica_ids(server)) == 2, 60, "requests to both replicas")
+        finally:
+            stop.set()
+    failed = [each for each in sent if each.status != 200]
+    assert len(failed) <= CALLERS
+    assert all(each.sent_s < killed_s + 0.5 for each in failed)
+    assert sum(each.sent_s > killed_s for each in sent) > CALLERS
+
+
+def _replica_ids(server: Server) -> set[str]:
+    return {httpx.get(f"{server.url}/healthz").json()["replica"] for _ in range(10)}
+
+
+def test_only_replica_killed_comes_back(servers: tuple[Server, Server]) -> None:
+    server = servers[1]
+    (victim,) = server.replicas()
+    psutil.Process(victim).kill()
+
+    with httpx.Client(base_url=server.url, timeout=60) as client:
+        until(lambda: post(client, ["again"]).status == 200, 120, "an answer of the new replica")
+    assert server.replicas().isdisjoint({victim})
+
+
+def test_sigterm_under_load_loses_no_accepted_request(
+    models: dict[str, Path], tmp_path: Path
+) -> None:
+    argv = ["reward_server", "--model", str(models["first"]), "--drain-s", "60"]
+    with started(argv, free_port(), tmp_path) as server:
+        server.wait_ready()
+        descendants = server.descendants()
+        sent: list[Sent] = []
+
+        def call(caller: int) -> None:
+            with httpx.Client(base_url=server.url, timeout=60) as client:
+                for number in range(1000):
+                    texts = [f"{caller} {number} {index} " + "x" * 200 for index in range(40)]
+                    sent.append(post(client, texts))
+                    if sent[-1].status != 200:
+                        return
+
+        with ThreadPoolExecutor(CALLERS) as pool:
+            for caller in range(CALLERS):
+                pool.submit(call, caller)
+            until(lambda: len(sent) > 2 * CALLERS, 60, "requests under way")
+            server.interrupt(signal.SIGTERM)
+            signalled_s = time.monotonic()
+            until(lambda: _readiness(server) in (503, 0), 10, "/readyz to answer 503")
+        assert server.process.wait(60) == 0, server.output()
+
+        # Every caller had a request in flight at the signal, got its answer, and was then refused.
+        crossing = [each for each in sent if each.status == 200 and each.sent_s < signalled_s]
+        assert len(crossing) > 2 * CALLERS
+        refused = [each for each in sent if each.status != 200]
+        assert len(refused) == CALLERS
+        assert all(each.sent_s > signalled_s for each in refused)
+        assert {each.status for each in refused} <= {503, 0}
+        for each in refused:
+            if each.headers is not None:
+                assert each.headers["content-type"] == "application/problem+json"
+                assert int(each.headers["retry-after"]) >= 1
+                assert each.json["status"] == 503
+        server.check_gone(descendants)
+
+
+def _readiness(server: Server) -> int:
+    try:
+        return httpx.get(f"{server.url}/readyz").status_code
+    except httpx.TransportError:
+        return 0
