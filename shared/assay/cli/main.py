@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from assay.cli import up
+from assay.cli import score, services, up
 
 app = typer.Typer(
     name="assay",
@@ -15,6 +15,9 @@ app = typer.Typer(
 )
 app.command(context_settings=up.PASS_ON)(up.up)
 app.command(context_settings=up.PASS_ON_ALL)(up.serve)
+app.command()(score.score)
+app.command(context_settings=up.PASS_ON_ALL)(services.fit)
+app.command(context_settings=up.PASS_ON_ALL)(services.bench)
 
 
 def main() -> None:
