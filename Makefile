@@ -1,0 +1,60 @@
+.DEFAULT_GOAL := help
+.PHONY: help up test check install format lint types imports wheel unit integration e2e bench clean
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+
+help: ## One line per target
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+up: $(INSTALLED) ## Install if need be, then run Redis and the reward server until Ctrl-C
+	@exec $(BIN)/assay up $(ARGS)
+
+test: $(INSTALLED) ## Install if need be, then run every test
+	$(BIN)/pytest $(ARGS)
+
+check: lint types imports test ## What CI runs: lint, types, import rules, tests
+
+install: $(INSTALLED) ## Virtual environment with everything, at the pinned versions
+
+# torch first: on its own it takes the build that pip finds for this machine, at the pinned version.
+$(INSTALLED): pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt torch
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	touch $@
+
+format: $(INSTALLED) ## Format the code
+	$(BIN)/ruff format shared services tests
+	$(BIN)/ruff check --fix shared services tests
+
+lint: $(INSTALLED) ## Style
+	$(BIN)/ruff format --check shared services tests
+	$(BIN)/ruff check shared services tests
+
+types: $(INSTALLED) ## mypy --strict
+	$(BIN)/mypy
+
+imports: $(INSTALLED) ## Who may import whom
+	$(BIN)/lint-imports --no-cache
+
+unit: $(INSTALLED) ## Tests without servers
+	$(BIN)/pytest tests/unit tests/contract
+
+integration: $(INSTALLED) ## Tests with a real Redis or Ray
+	$(BIN)/pytest tests/integration
+
+e2e: $(INSTALLED) ## Tests of the commands
+	$(BIN)/pytest tests/e2e
+
+bench: $(INSTALLED) ## Measurements of tests/benchmarks; takes minutes
+	$(BIN)/assay bench serve --data $(or $(ASSAY_DATA),../shared/data)/hh_harmless_base_test.jsonl.gz
+	$(BIN)/assay bench latency
+
+wheel: $(INSTALLED) ## Build the wheel into dist/
+	$(BIN)/python -m build --wheel --installer pip
+
+clean: ## Remove what was built
+	rm -rf build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
