@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 from pydantic import ValidationError
 
-from assay.errors import AssayError, ModelLoadError, StartupError
+from assay.errors import ModelLoadError, StartupError
 from reward_server.settings import ServerSettings
 
 if TYPE_CHECKING:
@@ -22,23 +22,24 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-_USAGE = 2  # the exit code for what the operator can mend; 1 is for what failed later
+_REFUSED = 2
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Check, start, serve until SIGTERM or Ctrl-C, drain. A second signal ends the draining."""
+    """Check, start, serve until SIGTERM or Ctrl-C, drain. A second signal ends the draining.
+
+    Returns:
+        0 after an orderly end, 2 with one line on stderr for what kept it from starting.
+    """
     _interruptible()
     try:
         settings = _read_settings(sys.argv[1:] if argv is None else list(argv))
         from reward_server.preflight import preflight
 
-        source = preflight(settings)
+        _serve(settings, preflight(settings))
     except (StartupError, ModelLoadError) as error:
-        return _refuse(error, _USAGE)
-    try:
-        _serve(settings, source)
-    except AssayError as error:
-        return _refuse(error, 1)
+        sys.stderr.write(f"assay serve: {error.detail}\n")
+        return _REFUSED
     except KeyboardInterrupt:
         pass  # asked to end before it had started
     except SystemExit as end:
@@ -101,11 +102,6 @@ def _announce(settings: ServerSettings, source: Source) -> None:
         redis = url._replace(netloc=url.netloc.rpartition("@")[2], query="").geturl()  # no password
     sys.stdout.write(f"ready: http://{host}:{settings.port}  model {source.ref}  redis {redis}\n")
     sys.stdout.flush()
-
-
-def _refuse(error: AssayError, code: int) -> int:
-    sys.stderr.write(f"assay serve: {error.detail}\n")
-    return code
 
 
 if __name__ == "__main__":

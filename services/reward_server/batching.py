@@ -206,9 +206,8 @@ class Batcher:
                 _fail(entry, ScoringError("the model failed on this batch; see the server's log"))
         else:
             self._deliver(batch, rows)
-        finally:
-            for entry in batch:
-                self._running.pop(entry.text.digest, None)
+        for entry in batch:  # not if cancelled: `close` fails what is left in here
+            del self._running[entry.text.digest]
         self._observe(batch, started_s)
 
     def _deliver(self, batch: list[_Entry], rows: NDArray[np.float64]) -> None:

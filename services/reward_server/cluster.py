@@ -38,6 +38,7 @@ _COMMON = {
     "RAY_enable_metrics_collection": "0",
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_DEDUP_LOGS": "0",
+    "RAY_COLOR_PREFIX": "0",
 }
 
 
@@ -70,11 +71,13 @@ def joined_cluster(settings: ServerSettings) -> Iterator[None]:
     """The Ray cluster at `address`, whose nodes were all started in HAProxy mode."""
     _set_environment({"RAY_SERVE_ENABLE_HA_PROXY": "1", **_COMMON})
     import ray
+    from ray.exceptions import RayError
 
     try:
         ray.init(address=settings.address, configure_logging=False)
-    except ConnectionError as error:
-        raise StartupError(f"no Ray cluster at {settings.address}: {error}") from None
+    except (ConnectionError, RayError) as error:
+        reason = str(error).splitlines()[0]
+        raise StartupError(f"cannot join the Ray cluster at {settings.address}: {reason}") from None
     try:
         _check_haproxy_mode()
         yield
@@ -108,7 +111,6 @@ def _local_environment(settings: ServerSettings, ports: PortBlock, folder: Path)
         "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
         "RAY_AUTH_MODE": "token",
         "RAY_AUTH_TOKEN": secrets.token_hex(32),
-        "RAY_COLOR_PREFIX": "0",
         "RAY_worker_niceness": "0",  # Ray's 15 would starve the forward pass on a shared machine
         # Ray gives a worker as many threads as it reserves CPUs, one at least: torch would use one.
         "OMP_NUM_THREADS": str(max(1, _usable_cores() // replicas)),

@@ -54,13 +54,16 @@ def drain(handle: DeploymentHandle[Any], timeout_s: float) -> int:
 
 
 def stop() -> None:
-    """End ingress and replicas at once.
+    """End ingress and replicas at once; other applications of a shared cluster stay.
 
-    Not `serve.delete` first: without an application HAProxy answers 404, which a client does not
-    try again, while a refused connection is tried again.
+    Alone it does not delete the application first: HAProxy would answer 404, which a client does
+    not try again, while a refused connection is tried again.
     """
     with contextlib.redirect_stdout(io.StringIO()):  # Ray calls its controller's end an error there
-        serve.shutdown()  # type: ignore[no-untyped-call]
+        if serve.status().applications.keys() - {APPLICATION}:
+            serve.delete(APPLICATION)
+        else:
+            serve.shutdown()  # type: ignore[no-untyped-call]
 
 
 def _application(settings: ServerSettings) -> serve.Application:
