@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+import socket
+import threading
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 
 import httpx
 import numpy as np
+import uvicorn
+from fastapi import FastAPI
 from numpy.typing import NDArray
 
 from assay.errors import InvalidInputError
@@ -91,3 +95,20 @@ async def serving(
         httpx.AsyncClient(transport=transport, base_url="http://toy") as http,
     ):
         yield http
+
+
+@contextmanager
+def http_server(app: FastAPI) -> Iterator[str]:
+    """The app on a real socket of this machine; yields its URL."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        server = uvicorn.Server(uvicorn.Config(app, log_level="error"))
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
+        thread.start()
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        try:
+            while httpx.get(f"{url}/readyz").status_code != 200:
+                pass
+            yield url
+        finally:
+            server.should_exit = True
+            thread.join()

@@ -6,12 +6,16 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from assay.schemas.base import Inbound, Outbound
+from assay.schemas.base import Inbound, Outbound, example
 from assay.schemas.text import Completion, Prompt
 
 Aggregate = Literal["mean", "min", "lcb"]
 Action = Literal["flip", "smooth", "keep"]
 BaselineSource = Literal["inline", "stored", "leave_one_out"]
+_PROMPT = "What is the capital of France?"
+_GOOD, _POOR = "The capital of France is Paris.", "France is a country."
+_GROUP = {"prompt": _PROMPT, "completions": [_GOOD, _POOR]}
+
 ModelPin = Annotated[str, Field(min_length=1, max_length=256)]
 
 
@@ -70,6 +74,8 @@ class AggregateOptions(ScoringOptions):
 class ScoreRequest(AggregateOptions):
     """`POST /v1/score`."""
 
+    model_config = example(groups=[_GROUP], aggregate="mean")
+
     groups: list[Group] = Field(min_length=1)
 
 
@@ -105,6 +111,8 @@ class Pair(Inbound):
 
 class StrengthRequest(ScoringOptions):
     """`POST /v1/strength`."""
+
+    model_config = example(pairs=[{"prompt": _PROMPT, "chosen": _GOOD, "rejected": _POOR}])
 
     pairs: list[Pair] = Field(min_length=1)
 
@@ -147,6 +155,8 @@ class ContrastiveGroup(Group):
 
 class ContrastiveRequest(AggregateOptions):
     """`POST /v1/contrastive`."""
+
+    model_config = example(groups=[{**_GROUP, "baselines": ["It is Paris.", "I do not know."]}])
 
     groups: list[ContrastiveGroup] = Field(min_length=1)
     policy: str | None = Field(
@@ -197,6 +207,8 @@ class ContrastiveResponse(Outbound):
 
 class BestOfNRequest(AggregateOptions):
     """`POST /v1/best-of-n`."""
+
+    model_config = example(groups=[_GROUP])
 
     groups: list[Group] = Field(min_length=1)
 

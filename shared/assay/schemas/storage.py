@@ -6,8 +6,11 @@ from typing import Annotated
 
 from pydantic import Field
 
-from assay.schemas.base import Inbound, Outbound
+from assay.schemas.base import Inbound, Outbound, example
 from assay.schemas.text import Completion, Prompt
+
+_PROMPT = "What is the capital of France?"
+_SAMPLED = {"prompt": _PROMPT, "completions": ["It is Paris.", "I do not know."]}
 
 Policy = Annotated[str, Field(min_length=1, max_length=256, description="Name of the policy.")]
 
@@ -23,6 +26,8 @@ class BaselineSet(Inbound):
 class PutBaselinesRequest(Inbound):
     """`PUT /v1/baselines`."""
 
+    model_config = example(items=[{**_SAMPLED, "policy": "sft"}])
+
     items: list[BaselineSet] = Field(min_length=1)
 
 
@@ -34,6 +39,8 @@ class PutBaselinesResponse(Outbound):
 
 class BaselineQuery(Inbound):
     """`POST /v1/baselines/lookup` and `/v1/baselines/delete`."""
+
+    model_config = example(prompt=_PROMPT, policy="sft")
 
     prompt: Prompt
     policy: Policy | None = Field(default=None, description="None = every policy.")
@@ -75,6 +82,8 @@ class Sample(Inbound):
 
 class PostSamplesRequest(Inbound):
     """`POST /v1/samples`."""
+
+    model_config = example(items=[{**_SAMPLED, "policy": "ppo", "step": 120}])
 
     items: list[Sample] = Field(min_length=1)
 
