@@ -67,7 +67,7 @@ def test_every_request_body_has_an_example_that_the_app_accepts_as_valid() -> No
                 name = schema["$ref"].rpartition("/")[2]
                 (example,) = document()["components"]["schemas"][name]["examples"]
                 reply = client.request(method, path, json=example)
-                # Without Redis, what is stored is unavailable; anything else would be a bad example.
+                # Without Redis, what is stored is unavailable; all else would be a bad example.
                 assert reply.status_code in (200, 503), (path, reply.text)
 
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from pathlib import Path
-from typing import Any, Literal
+from pathlib import Path, PurePosixPath
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from assay.errors import ArtifactError
 from assay.models.inputs import InputFormat
@@ -14,6 +14,16 @@ from assay.schemas.models import Calibration
 from assay.schemas.refs import ModelRef
 
 MANIFEST = "manifest.json"
+
+
+def _stays_inside(path: str) -> str:
+    parts = PurePosixPath(path).parts
+    if path.startswith(("/", "\\")) or ".." in parts or ":" in path:
+        raise ValueError(f"{path} leaves the version's folder")
+    return path
+
+
+RelativePath = Annotated[str, AfterValidator(_stays_inside)]
 
 
 class _Record(BaseModel):
@@ -38,7 +48,9 @@ class Manifest(_Record):
     kind: Literal["whole", "adapters"] = Field(
         description="`whole`: each member is a full model. `adapters`: peft adapters and heads."
     )
-    members: list[str] = Field(min_length=1, description="Folder of each member; `.` = this one.")
+    members: list[RelativePath] = Field(
+        min_length=1, description="Folder of each member; `.` = this one."
+    )
     backbone: Backbone | None = Field(default=None, description="For adapters.")
     trunk_layers: int = Field(
         default=0, ge=0, description="Lowest layers that no member changes: they run once."
@@ -53,7 +65,9 @@ class Manifest(_Record):
     last_stream_id: str | None = Field(default=None, description="Last sample that went in.")
     credits: list[str] = Field(default_factory=list, description="Data and models it is made of.")
     notes: list[str] = Field(default_factory=list, description="What a user should know.")
-    files: dict[str, str] = Field(default_factory=dict, description="Path to SHA-256 of each file.")
+    files: dict[RelativePath, str] = Field(
+        default_factory=dict, description="Path to SHA-256 of each file."
+    )
 
     @property
     def ref(self) -> ModelRef:

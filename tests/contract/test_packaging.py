@@ -1,0 +1,96 @@
+"""What is installed, what it may import, and that the texts around the code agree with it."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+import yaml  # type: ignore[import-untyped]
+
+import assay
+from assay.models.manifest import read_manifest, verify_files
+from assay.models.resolve import DEFAULT_MODEL, EMBEDDED
+from reward_server.settings import ServerSettings
+
+ROOT = Path(__file__).parents[2]
+HEAVY = {"torch", "transformers", "ray", "redis", "fastapi", "numpy"}
+
+
+def imported_by(code: str) -> set[str]:
+    script = f"import sys\n{code}\nprint(*sorted(m.partition('.')[0] for m in sys.modules))"
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+    )
+    return set(done.stdout.split())
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "import assay",
+        "from assay import Client, AsyncClient",
+        "import assay.errors, assay.schemas.scoring, assay.schemas.storage, assay.settings",
+        "import assay.cli.main",
+    ],
+)
+def test_the_light_half_imports_nothing_heavy(code: str) -> None:
+    assert not imported_by(code) & HEAVY
+
+
+def test_models_and_objectives_need_no_server() -> None:
+    code = "import assay.models.loading, assay.models.saving, assay.objectives.ranking"
+    assert not imported_by(code) & {"ray", "redis", "fastapi"}
+
+
+def test_the_wheel_holds_the_packages_and_the_default_model(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path)]
+    subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
+    (wheel,) = tmp_path.glob("*.whl")
+    names = zipfile.ZipFile(wheel).namelist()
+    tops = {name.partition("/")[0] for name in names if ".dist-info/" not in name}
+    assert tops == {"assay", "reward_server", "reward_trainer"}
+    assert "assay/streams/append_samples.lua" in names
+    assert f"assay/models/embedded/{DEFAULT_MODEL}/1/manifest.json" in names
+    assert wheel.stat().st_size < 10 * 2**20
+
+
+def test_the_default_model_is_whole_and_says_what_it_is_made_of() -> None:
+    folder = EMBEDDED / DEFAULT_MODEL / "1"
+    manifest = read_manifest(folder)
+    verify_files(folder, manifest)
+    assert len(manifest.members) >= 5
+    assert manifest.calibration is not None
+    assert manifest.recipe["name"] == "default"
+    assert manifest.credits
+    assert {"dev", "test", "evaluation"} <= set(manifest.metrics)
+
+
+def test_changelog_and_version_agree() -> None:
+    changelog = (ROOT / "CHANGELOG.md").read_text()
+    released = re.findall(r"^## (\d+\.\d+\.\d+)", changelog, flags=re.MULTILINE)
+    assert "## Unreleased" in changelog or released[0] == assay.__version__
+
+
+def test_compose_and_example_settings_name_real_settings() -> None:
+    compose = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
+    names = set(compose["services"]["reward_server"]["environment"])
+    names |= set(
+        re.findall(r"^#? ?(ASSAY_\w+)=", (ROOT / ".env.example").read_text(), re.MULTILINE)
+    )
+    names |= set(re.findall(r"(ASSAY_\w+)=", (ROOT / "deploy" / "Dockerfile").read_text()))
+    known = {f"ASSAY_{field.upper()}" for field in ServerSettings.model_fields}
+    assert names <= known
+    keys = compose["services"]["reward_server"]["environment"]["ASSAY_KEYS"]
+    assert keys.startswith("${ASSAY_KEYS:?")
+
+
+@pytest.mark.parametrize("module", ["assay", "reward_server", "reward_trainer"])
+def test_help_answers_without_the_heavy_half(module: str) -> None:
+    lines = ["import runpy", "sys.argv = ['x', '--help']", "try:"]
+    lines += [f"    runpy.run_module('{module}', run_name='__main__')"]
+    lines += ["except SystemExit:", "    pass"]
+    assert not imported_by("\n".join(lines)) & {"torch", "ray", "transformers"}
