@@ -43,9 +43,21 @@ class RedisServer:
         """kill -9."""
         self._end(signal.SIGKILL)
 
+    def pause(self) -> None:
+        """Let it hang: connections are accepted, and nothing answers."""
+        self._signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """End a pause."""
+        self._signal(signal.SIGCONT)
+
     def stop(self) -> None:
         """Ask it to end."""
         self._end(signal.SIGTERM)
+
+    def _signal(self, which: signal.Signals) -> None:
+        assert self._process is not None
+        self._process.send_signal(which)
 
     def _end(self, how: signal.Signals) -> None:
         if self._process is not None:

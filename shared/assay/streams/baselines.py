@@ -8,14 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from pydantic import TypeAdapter
+from pydantic import TypeAdapter, ValidationError
 from redis.asyncio import Redis
 
+from assay.errors import DependencyError
 from assay.schemas.storage import BaselineSet, StoredBaselines
 from assay.schemas.text import Completion, Prompt, prompt_digest
 from assay.streams.connection import redis_errors
 
 _PREFIX = "assay:baselines:"
+_DAMAGED_S = 30.0  # somebody has to put them again first
 _COMPLETIONS: TypeAdapter[list[Completion]] = TypeAdapter(list[Completion])
 
 
@@ -74,11 +76,7 @@ class BaselineStore:
                 pipe.hgetall(_key(prompt))
             found: list[dict[str, str]] = await pipe.execute()
         return [
-            {
-                name: _COMPLETIONS.validate_json(text)
-                for name, text in sets.items()
-                if policy in (None, name)
-            }
+            {name: _load(text) for name, text in sets.items() if policy in (None, name)}
             for sets in found
         ]
 
@@ -89,3 +87,12 @@ def _key(prompt: Prompt) -> str:
 
 def _dump(completions: Sequence[Completion]) -> str:
     return _COMPLETIONS.dump_json(list(completions), exclude_unset=True).decode()
+
+
+def _load(text: str) -> list[Completion]:
+    try:
+        return _COMPLETIONS.validate_json(text)
+    except ValidationError:  # names the text, so it is not passed on
+        raise DependencyError(
+            "stored baselines in Redis are damaged: put them again", retry_after_s=_DAMAGED_S
+        ) from None

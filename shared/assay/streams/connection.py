@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import NamedTuple
@@ -13,12 +14,11 @@ from redis.asyncio.connection import UnixDomainSocketConnection
 from redis.asyncio.retry import Retry
 from redis.backoff import ExponentialWithJitterBackoff
 
-from assay.errors import DependencyError, StartupError
+from assay.errors import AssayError, DependencyError, StartupError
 
 DEADLINE_S = 2.5  # of one operation with its retries and its wait for a free connection
 _CONNECT_TIMEOUT_S = 1.0
 _SOCKET_TIMEOUT_S = 2.0
-_HEALTH_CHECK_INTERVAL_S = 0
 _MAX_CONNECTIONS = 32
 _RETRIES = 2
 _SOON_S, _LATER_S = 1.0, 30.0  # a restart is over soon; an operator has to come for the rest
@@ -42,9 +42,19 @@ _BY_CODE = {
     "DENIED": _REFUSED,
     "NOAUTH": _REFUSED,
     "NOPERM": _REFUSED,
-    "WRONGPASS": _REFUSED,
     "WRONGTYPE": _Trouble("a key of Assay holds another program's data in Redis", _LATER_S),
 }
+# redis-py takes the code out of the text where it has a class for it.
+_CODE_OF = {
+    exceptions.AuthenticationError: "NOAUTH",
+    exceptions.BusyLoadingError: "LOADING",
+    exceptions.MasterDownError: "MASTERDOWN",
+    exceptions.NoPermissionError: "NOPERM",
+    exceptions.OutOfMemoryError: "OOM",
+    exceptions.ReadOnlyError: "READONLY",
+}
+# At the start of an answer, or behind a script's own words: `... @user_script: 7: -OOM command`.
+_CODE = re.compile(rf"(?:^|: -?)({'|'.join(_BY_CODE)}) ")
 
 
 def connect(url: str) -> Redis:
@@ -65,10 +75,11 @@ def connect(url: str) -> Redis:
             timeout=DEADLINE_S,
             socket_timeout=_SOCKET_TIMEOUT_S,
             socket_connect_timeout=_CONNECT_TIMEOUT_S,
-            health_check_interval=_HEALTH_CHECK_INTERVAL_S,
+            health_check_interval=0,  # on a unix socket without its password it recurses endlessly
             retry=Retry(ExponentialWithJitterBackoff(base=0.05, cap=0.2), _RETRIES),
         )
-        connection = pool.make_connection()  # type: ignore[no-untyped-call]  # not opened: it shows whether the options are known
+        # Not opened: it shows whether the options in the URL are known.
+        connection = pool.make_connection()  # type: ignore[no-untyped-call]
     except (ValueError, TypeError, exceptions.RedisError):
         raise _bad_url() from None
     if isinstance(connection, UnixDomainSocketConnection) and not connection.path:
@@ -88,34 +99,39 @@ async def redis_errors() -> AsyncIterator[None]:
     """Runs Redis commands under `DEADLINE_S`; also a decorator of async functions.
 
     Raises:
-        DependencyError: Redis cannot be reached, is late, or is in no state to do its work. An
-            error in a command itself is a defect of Assay and passes through.
+        DependencyError: Redis cannot be reached, is late, or is in no state to do its work.
+        AssayError: it refused a command for another reason, which is a defect of Assay.
     """
     try:
         async with asyncio.timeout(DEADLINE_S):
             yield
-    except exceptions.AuthenticationError as error:
-        raise DependencyError(_REFUSED.detail, retry_after_s=_REFUSED.retry_after_s) from error
-    except exceptions.ResponseError as error:
-        trouble = _BY_CODE.get(_code(error))
-        if trouble is None:
-            raise
-        # The cause is left out: redis-py writes the failed command into it, and texts with it.
-        raise DependencyError(trouble.detail, retry_after_s=trouble.retry_after_s) from None
-    except exceptions.BusyLoadingError as error:
-        trouble = _BY_CODE["LOADING"]
-        raise DependencyError(trouble.detail, retry_after_s=trouble.retry_after_s) from error
     except (
         exceptions.ConnectionError,
-        exceptions.TimeoutError,
         exceptions.InvalidResponse,
+        exceptions.TimeoutError,
         TimeoutError,
     ) as error:
-        raise DependencyError(_NO_ANSWER.detail, retry_after_s=_NO_ANSWER.retry_after_s) from error
+        trouble = _trouble(error) or _NO_ANSWER
+        raise DependencyError(trouble.detail, retry_after_s=trouble.retry_after_s) from error
+    except exceptions.RedisError as error:
+        # The cause is left out: redis-py writes the failed command into it, and texts with it.
+        found = _trouble(error)
+        if found is None:
+            raise AssayError(f"Redis refused a command: {_answer(error)[:100]}") from None
+        raise DependencyError(found.detail, retry_after_s=found.retry_after_s) from None
 
 
-def _code(error: exceptions.ResponseError) -> str:
-    """The first word of Redis' answer; a script's error names it after the script's own words."""
-    text = str(error)
-    words = text.replace(":", " ").replace("-", "").split()
-    return next((word for word in words if word in _BY_CODE), "")
+def _trouble(error: Exception) -> _Trouble | None:
+    # On a unix socket, redis-py wraps what it got during the handshake.
+    wrapped = type(error) is exceptions.ConnectionError and error.__cause__
+    said = wrapped or error
+    for cls, code in _CODE_OF.items():
+        if isinstance(said, cls):
+            return _BY_CODE[code]
+    match = _CODE.search(_answer(said))
+    return _BY_CODE[match.group(1)] if match else None
+
+
+def _answer(error: BaseException) -> str:
+    """What Redis said, without the command that redis-py puts in front of it in a pipeline."""
+    return str(error).rpartition("caused error: (")[2].strip("'\",)")

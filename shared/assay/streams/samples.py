@@ -7,18 +7,20 @@ the bound, the idempotency and the append in one step.
 from __future__ import annotations
 
 import hashlib
+import uuid
 from collections.abc import Sequence
 from importlib.resources import files
 
 from redis.asyncio import Redis
 
-from assay.errors import InvalidInputError, OverloadedError
+from assay.errors import InvalidInputError, OverloadedError, PayloadTooLargeError
 from assay.schemas.storage import Sample
 from assay.streams.connection import redis_errors
 
 STREAM = "assay:samples"
 _RECORD_PREFIX = "assay:idempotency:"
 _FULL_RETRY_AFTER_S = 5.0
+_RESEND_TTL_S = 60  # redis-py may send a command again if the connection breaks under it
 _LUA = files("assay.streams").joinpath("append_samples.lua")
 
 
@@ -44,13 +46,19 @@ class SampleStream:
             Their stream ids; for a retried request those of the first time.
 
         Raises:
+            PayloadTooLargeError: more samples than the stream ever holds.
             OverloadedError: the stream is full.
             InvalidInputError: the idempotency key was used before with other items.
             DependencyError: Redis does not answer.
         """
+        if len(items) > self._max_entries:
+            raise PayloadTooLargeError(
+                f"{len(items)} samples in one request, and the stream holds {self._max_entries}"
+            )
         texts = [item.model_dump_json(exclude_unset=True) for item in items]
-        keys = [STREAM] if idempotency_key is None else [STREAM, _record(idempotency_key)]
-        args = [str(self._max_entries), _digest(texts), str(self._idempotency_ttl_s), *texts]
+        ttl_s = _RESEND_TTL_S if idempotency_key is None else self._idempotency_ttl_s
+        keys = [STREAM, _record(idempotency_key or uuid.uuid4().hex)]
+        args = [str(self._max_entries), _digest(texts), str(ttl_s), *texts]
         outcome, *rest = await self._append(keys=keys, args=args)
         if outcome == "full":
             raise OverloadedError(
