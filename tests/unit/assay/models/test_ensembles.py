@@ -55,10 +55,10 @@ def adapters(folder: Path, members: int = 3, trunk_layers: int = 1) -> AdapterMe
         modules_to_save=[head],
     )
     names = [f"member_{i}" for i in range(members)]
+    torch.manual_seed(1)
     model = get_peft_model(base, config, adapter_name=names[0])
     for name in names[1:]:
         model.add_adapter(name, config)
-    torch.manual_seed(1)
     made = AdapterMembers(model, pooler, names, trunk_layers)
     for name, weight in model.named_parameters():
         if "lora_B" in name:

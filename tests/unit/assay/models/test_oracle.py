@@ -1,4 +1,4 @@
-"""Scores against transformers itself: one input at a time, unpadded, read at the last real token."""
+"""Scores against transformers itself: one input at a time, unpadded, read at the last token."""
 
 from __future__ import annotations
 
