@@ -1,4 +1,4 @@
-"""Real servers for tests: a tiny reward model, the server's own command, and what is left of it."""
+"""Real servers for tests: the server's own command, and what is left of it."""
 
 from __future__ import annotations
 
@@ -19,31 +19,6 @@ import httpx
 import psutil
 
 STARTUP_S = 150.0  # ten seconds on an idle machine
-
-
-def save_tiny_model(folder: Path, seed: int = 0) -> Path:
-    """A random two-layer BERT reward model over single characters, as transformers saves it."""
-    import torch
-    from transformers import BertConfig, BertForSequenceClassification
-    from transformers.models.bert.tokenization_bert import BertTokenizer
-
-    folder.mkdir(parents=True)
-    characters = [chr(code) for code in range(33, 127)]
-    special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
-    words = [*special, *characters, *(f"##{character}" for character in characters)]
-    (folder / "vocab.txt").write_text("\n".join(words))
-    torch.manual_seed(seed)
-    config = BertConfig(
-        vocab_size=len(words),
-        hidden_size=32,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        intermediate_size=64,
-    )
-    config.num_labels = 1
-    BertForSequenceClassification(config).save_pretrained(folder)
-    BertTokenizer(str(folder / "vocab.txt")).save_pretrained(folder)
-    return folder
 
 
 def free_port() -> int:
