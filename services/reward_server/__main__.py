@@ -10,15 +10,13 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from pydantic import ValidationError
-
 from assay.errors import ModelLoadError, StartupError
-from reward_server.settings import ServerSettings
 
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
 
     from assay.models.resolve import Source
+    from reward_server.settings import ServerSettings
 
 logger = logging.getLogger(__name__)
 
@@ -49,6 +47,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _read_settings(argv: list[str]) -> ServerSettings:
+    from pydantic import ValidationError
+
+    from reward_server.settings import ServerSettings
+
     try:
         return ServerSettings(
             _cli_parse_args=argv,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 from pathlib import Path
 
 from assay.errors import StartupError
@@ -22,6 +23,7 @@ def preflight(settings: ServerSettings) -> Source:
         check_port_free(settings.host, settings.port)
     else:
         _check_shareable(settings)
+        _check_cluster(settings.address)
     return resolve(settings.model, _store(settings))
 
 
@@ -37,6 +39,17 @@ def _store(settings: ServerSettings) -> Path:
     elif settings.store is not None and not path.parent.is_dir():
         raise StartupError(f"the store {path} cannot be: there is no folder {path.parent}")
     return path
+
+
+def _check_cluster(address: str) -> None:
+    """Knock at the head node: Ray itself would go on trying for many minutes."""
+    host, _, port = address.rpartition(":")
+    if not port.isdecimal():
+        return  # `auto`: Ray looks on this machine, and tells at once
+    try:
+        socket.create_connection((host, int(port)), timeout=5).close()
+    except OSError as error:
+        raise StartupError(f"no Ray cluster answers at {address}: {error}") from None
 
 
 def _check_shareable(settings: ServerSettings) -> None:

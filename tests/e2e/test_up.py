@@ -13,7 +13,8 @@ import psutil
 import pytest
 import redis
 
-from serving import Server, free_port, save_tiny_model, score_body, started, until
+from serving import Server, free_port, score_body, started, until
+from tiny_models import save_family
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(400)]
 
@@ -31,7 +32,7 @@ def redis_process(server: Server) -> psutil.Process:
 
 
 def test_up_serves_keeps_redis_alive_and_leaves_nothing(home: Path, tmp_path: Path) -> None:
-    model = save_tiny_model(tmp_path / "tiny")
+    model = save_family("bert", tmp_path / "tiny")
     argv = ["assay", "up", "--home", str(home), "--model", str(model)]
     with started(argv, free_port(), tmp_path) as server:
         server.wait_ready()
@@ -64,7 +65,7 @@ def test_up_ends_with_the_reason_when_the_server_cannot_start(home: Path, tmp_pa
 
 
 def test_killed_command_leaves_nothing(home: Path, tmp_path: Path) -> None:
-    model = save_tiny_model(tmp_path / "tiny")
+    model = save_family("bert", tmp_path / "tiny")
     argv = ["assay", "up", "--home", str(home), "--model", str(model)]
     with started(argv, free_port(), tmp_path) as server:
         server.wait_ready()
@@ -75,7 +76,7 @@ def test_killed_command_leaves_nothing(home: Path, tmp_path: Path) -> None:
 
 
 def test_killed_server_ends_the_command_and_leaves_nothing(home: Path, tmp_path: Path) -> None:
-    model = save_tiny_model(tmp_path / "tiny")
+    model = save_family("bert", tmp_path / "tiny")
     argv = ["assay", "up", "--home", str(home), "--model", str(model)]
     with started(argv, free_port(), tmp_path) as server:
         server.wait_ready()

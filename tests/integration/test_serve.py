@@ -13,7 +13,8 @@ import httpx
 import psutil
 import pytest
 
-from serving import Sent, Server, free_port, post, save_tiny_model, score_body, started, until
+from serving import Sent, Server, free_port, post, score_body, started, until
+from tiny_models import save_family
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(400)]
 
@@ -24,7 +25,8 @@ CALLERS = 8
 def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     folder = tmp_path_factory.mktemp("models")
     return {
-        name: save_tiny_model(folder / name, seed) for seed, name in enumerate(("first", "second"))
+        name: save_family("bert", folder / name, seed)
+        for seed, name in enumerate(("first", "second"))
     }
 
 

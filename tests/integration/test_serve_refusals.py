@@ -9,14 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from serving import save_tiny_model
+from tiny_models import save_family
 
 pytestmark = pytest.mark.integration
 
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return save_tiny_model(tmp_path_factory.mktemp("models") / "tiny")
+    return save_family("bert", tmp_path_factory.mktemp("models") / "tiny")
 
 
 def refused(*flags: str, cwd: Path) -> str:
@@ -83,3 +83,10 @@ def test_ray_cluster_is_joined_only_with_a_redis_that_all_nodes_reach(
 ) -> None:
     flags = ("--address", "auto", "--keys", "key", "--shared-store", "--model", str(model))
     assert "redis://" in refused(*flags, "--redis-url", "unix:///tmp/x.sock", cwd=tmp_path)
+
+
+def test_ray_cluster_that_does_not_answer_is_named(model: Path, tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        address = f"127.0.0.1:{listener.getsockname()[1]}"
+    flags = ("--address", address, "--keys", "key", "--shared-store", "--model", str(model))
+    assert address in refused(*flags, cwd=tmp_path)

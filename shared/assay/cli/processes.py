@@ -15,6 +15,9 @@ from typing import IO
 
 _POLL_S = 0.1
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
+# Redis and our servers end in order on either signal, but Ray, while it starts, answers SIGTERM
+# with a stack trace.
+_END = signal.SIGINT
 
 
 class Child:
@@ -38,7 +41,7 @@ class Child:
             stderr=output,
             start_new_session=True,
             pass_fds=inherited,
-            preexec_fn=_die_with_parent if sys.platform == "linux" else None,
+            preexec_fn=_prepare,
         )
 
     @property
@@ -52,7 +55,7 @@ class Child:
 
     def terminate(self) -> None:
         """Ask it to end."""
-        self._process.terminate()
+        self._process.send_signal(_END)
 
     def end(self, timeout_s: float) -> None:
         """Ask it to end, and see to it that nothing of it is left."""
@@ -96,8 +99,11 @@ def wait(child: Child, interrupts: Interrupts) -> Iterator[None]:
         time.sleep(_POLL_S)
 
 
-def _die_with_parent() -> None:
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+def _prepare() -> None:
+    """In the child: let it be ended, and have it asked to end when we are killed."""
+    signal.signal(_END, signal.SIG_DFL)  # a shell's background job would pass on "ignored"
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, _END)
 
 
 def _session(session: int) -> list[int]:

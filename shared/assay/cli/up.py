@@ -21,7 +21,11 @@ class UpSettings(BaseSettings):
     """What `assay up` itself needs; everything else belongs to the server."""
 
     model_config = SettingsConfigDict(
-        env_prefix="ASSAY_", env_file=".env", extra="ignore", frozen=True
+        env_prefix="ASSAY_",
+        env_file=".env",
+        env_ignore_empty=True,
+        extra="ignore",
+        frozen=True,
     )
 
     home: Path = Field(

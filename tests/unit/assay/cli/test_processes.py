@@ -13,7 +13,7 @@ from serving import until
 
 STUBBORN = """
 import signal, subprocess, sys, time
-signal.signal(signal.SIGTERM, signal.SIG_IGN)
+signal.signal(signal.SIGINT, signal.SIG_IGN)
 child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"], process_group=0)
 print(child.pid, flush=True)
 time.sleep(60)
@@ -25,7 +25,7 @@ def grandchild(output: Path) -> psutil.Process:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="sessions are read from /proc")
-def test_end_leaves_nothing_of_a_child_that_ignores_sigterm(tmp_path: Path) -> None:
+def test_end_leaves_nothing_of_a_child_that_ignores_signals(tmp_path: Path) -> None:
     output = tmp_path / "output"
     with output.open("wb") as file:
         child = Child([sys.executable, "-c", STUBBORN], output=file)
@@ -57,7 +57,7 @@ time.sleep(60)
 def test_interrupts_are_passed_on_and_the_third_kills() -> None:
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     interrupts = Interrupts()
-    script = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(60)"
+    script = "import signal, time; signal.signal(signal.SIGINT, signal.SIG_IGN); time.sleep(60)"
     child = Child([sys.executable, "-c", script])
     try:
         for rounds, _ in enumerate(wait(child, interrupts), start=1):
