@@ -43,7 +43,9 @@ def byte_tokenizer(special: dict[str, str], template: str | None = None) -> PreT
     core.post_processor = _post_processor(special, vocab)
     names = ["input_ids", "attention_mask"]
     names += ["token_type_ids"] if "cls_token" in special else []
-    made = PreTrainedTokenizerFast(tokenizer_object=core, model_input_names=names, **special)
+    made: PreTrainedTokenizerFast = PreTrainedTokenizerFast(
+        tokenizer_object=core, model_input_names=names, **special
+    )  # type: ignore[no-untyped-call]
     made.chat_template = template
     return made
 

@@ -101,7 +101,7 @@ def test_generated_requests_get_documented_answers(
         suppress_health_check=list(HealthCheck),
     )
     @given(case=operation.as_strategy(generation_mode=mode))
-    def check(case: Case) -> None:
+    def check(case: Case[Any]) -> None:
         case.call_and_validate(
             checks=[
                 not_a_server_error,

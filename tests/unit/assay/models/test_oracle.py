@@ -133,7 +133,7 @@ def test_an_unfinished_completion_gets_no_end_token(saved: Saved) -> None:
 
 
 def bytes_of(model: RewardModel, ids: tuple[int, ...]) -> str:
-    return str(model.encoder.tokenizer.decode(ids))
+    return str(model.encoder.tokenizer.decode(list(ids)))
 
 
 @pytest.mark.parametrize("family", ["llama", "bert", "gpt2", "gemma2"])

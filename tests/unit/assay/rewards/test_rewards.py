@@ -92,7 +92,7 @@ def test_pessimism_needs_a_calibrated_ensemble(members: int, calibrated: bool) -
     check_aggregate("mean", members, calibrated)
     for how in ("min", "lcb"):
         with pytest.raises(InvalidInputError):
-            check_aggregate(how, members, calibrated)  # type: ignore[arg-type]
+            check_aggregate(how, members, calibrated)
     check_aggregate("lcb", 3, calibrated=True)
 
 
