@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+from transformers.utils import logging as transformers_logging
 
 from assay.models.loading import load
 from assay.models.scorer import EncodedInput, Scorer
@@ -21,6 +22,7 @@ def load_scorer(settings: ServerSettings) -> Scorer:
     """
     if settings.torch_threads is not None:
         torch.set_num_threads(settings.torch_threads)
+    transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]  # it is a log
     scorer = load(settings.model, settings.load, settings.store_path)
     example = scorer.encode("Is it ready?", "It is.")
     for tokens in _WARM_UP_TOKENS:
