@@ -107,6 +107,11 @@ class Runtime:
         await self._batcher.start()
         self._state = "ready"
 
+    @property
+    def in_flight(self) -> int:
+        """Requests that were let in and are not answered yet."""
+        return self._in_flight
+
     def check_ready(self) -> None:
         """Whether new work is taken.
 

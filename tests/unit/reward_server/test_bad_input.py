@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
 import threading
 from typing import Any
 
 import httpx
 import pytest
 
-from toy import LIMIT, ToyScorer, serving, toy_settings
+from reward_server.app import create_app
+from serving import until
+from toy import LIMIT, ToyScorer, http_server, serving, toy_settings
 
 pytestmark = pytest.mark.anyio
 
@@ -249,3 +252,14 @@ def test_settings_that_cannot_work_are_refused_with_the_remedy(
 ) -> None:
     with pytest.raises(ValueError, match=named):
         toy_settings(**changes)
+
+
+def test_a_client_that_hangs_up_in_the_middle_of_its_body_leaves_nothing_behind() -> None:
+    app = create_app(toy_settings(), ToyScorer())
+    with http_server(app) as url:
+        host, _, port = url.removeprefix("http://").partition(":")
+        with socket.create_connection((host, int(port))) as connection:
+            connection.sendall(b"POST /v1/score HTTP/1.1\r\nHost: toy\r\nContent-Length: 900\r\n")
+            connection.sendall(b'Content-Type: application/json\r\n\r\n{"groups": [')
+        assert httpx.post(f"{url}/v1/score", json={"groups": [GROUP]}).status_code == 200
+        until(lambda: app.state.runtime.in_flight == 0, 10, "the end of the broken request")
