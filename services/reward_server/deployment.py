@@ -68,9 +68,11 @@ def stop() -> None:
 
 def _application(settings: ServerSettings) -> serve.Application:
     def build() -> FastAPI:
+        from assay.observability.logging import configure_logging
         from reward_server.app import create_app
         from reward_server.engine.load import load_scorer
 
+        configure_logging(settings.log_level, "reward_server")
         return create_app(settings, load_scorer(settings))
 
     class RewardReplica:

@@ -8,6 +8,7 @@ import uuid
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qs
 
+import structlog
 from starlette.datastructures import MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -45,6 +46,7 @@ class Gateway:
         request = Request(scope)
         request.state.request_id = _request_id(request.headers.get("x-request-id"))
         scope, request.state.pins = _take_pins(scope, request)
+        structlog.contextvars.bind_contextvars(request_id=request.state.request_id)
         answer = _Answer(send, request.state.request_id, self._runtime.scorer.card.id)
         started_s = time.monotonic()
         try:

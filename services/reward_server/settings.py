@@ -86,7 +86,7 @@ class ServerSettings(BaseSettings):
         default=100_000, ge=1, description="Samples in the stream; beyond it the answer is 503."
     )
     idempotency_ttl_s: int = Field(
-        default=86_400, ge=1, description="How long a retried request is recognised."
+        default=3600, ge=1, description="How long a retried request is recognised."
     )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
 
