@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import http
 import logging
-from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from fastapi.exceptions import RequestValidationError
@@ -13,14 +12,12 @@ from starlette.responses import Response
 
 from assay.errors import (
     AssayError,
-    FieldError,
-    InvalidInputError,
     MalformedRequestError,
     NotFoundError,
     PayloadTooLargeError,
 )
 from assay.schemas.problem import KINDS, MEDIA_TYPE, Problem, kind_of, to_problem
-from assay.schemas.text import UNION_TAGS
+from assay.schemas.validation import invalid_input
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
@@ -30,7 +27,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-_MAX_FIELDS = 20
 _BY_STATUS: dict[int, type[AssayError]] = {
     400: MalformedRequestError,
     404: NotFoundError,
@@ -71,7 +67,7 @@ def install(app: FastAPI, metrics: ServerMetrics) -> None:
 
     async def on_validation_error(request: Request, error: Exception) -> Response:
         assert isinstance(error, RequestValidationError)  # noqa: S101 - registered for this class
-        return answer(request, _from_validation(error))
+        return answer(request, invalid_input(error.errors(), root=1))
 
     async def on_http_exception(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)  # noqa: S101 - registered for this class
@@ -92,25 +88,6 @@ def install(app: FastAPI, metrics: ServerMetrics) -> None:
     app.add_exception_handler(RequestValidationError, on_validation_error)
     app.add_exception_handler(HTTPException, on_http_exception)
     app.add_exception_handler(Exception, on_unexpected)
-
-
-def _from_validation(error: RequestValidationError) -> InvalidInputError:
-    faults = error.errors()
-    fields = tuple(FieldError(_path(fault["loc"]), fault["msg"]) for fault in faults[:_MAX_FIELDS])
-    first = fields[0]
-    more = f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""
-    return InvalidInputError(f"{first.path}: {first.message}{more}", fields=fields)
-
-
-def _path(location: Iterable[int | str]) -> str:
-    """`("body", "groups", 0, "prompt", "text")` as `groups[0].prompt`."""
-    path = ""
-    for part in list(location)[1:]:
-        if isinstance(part, int):
-            path += f"[{part}]"
-        elif part not in UNION_TAGS:
-            path += f".{part}" if path else part
-    return path or "body"
 
 
 def describe(*statuses: int) -> dict[int | str, dict[str, Any]]:
