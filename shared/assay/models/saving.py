@@ -45,7 +45,7 @@ def save(
     draft = target.with_name(f".{target.name}.{os.getpid()}.tmp")
     shutil.rmtree(draft, ignore_errors=True)
     draft.mkdir(parents=True)
-    folders = _save_members(members, draft)
+    folders = _save_members(members, draft, manifest)
     encoder.tokenizer.save_pretrained(draft)
     complete = manifest.model_copy(
         update={
@@ -60,9 +60,10 @@ def save(
     return target
 
 
-def _save_members(members: Members, folder: Path) -> list[str]:
+def _save_members(members: Members, folder: Path, manifest: Manifest) -> list[str]:
     if isinstance(members, AdapterMembers):
-        return [_save_adapter(members, name, folder) for name in members.names]
+        source = manifest.backbone.source if manifest.backbone else None
+        return [_save_adapter(members, name, folder, source) for name in members.names]
     if not isinstance(members, WholeMembers):
         raise TypeError(f"no way to save {type(members).__name__}")
     names = ["."] if members.count == 1 else [f"members/{i}" for i in range(members.count)]
@@ -71,8 +72,11 @@ def _save_members(members: Members, folder: Path) -> list[str]:
     return names
 
 
-def _save_adapter(members: AdapterMembers, name: str, folder: Path) -> str:
+def _save_adapter(members: AdapterMembers, name: str, folder: Path, source: str | None) -> str:
+    # Where the backbone lay on this machine is nobody's business, and wrong on any other.
+    members.model.peft_config[name].base_model_name_or_path = source
     members.model.save_pretrained(
         str(folder / "members"), selected_adapters=[name], save_embedding_layers=False
     )
+    (folder / "members" / "README.md").unlink(missing_ok=True)  # peft's unfilled model card
     return f"members/{name}"
