@@ -38,6 +38,14 @@ EXPECTED_ROUTES = {
     "/readyz": {"get"},
     "/metrics": {"get"},
 }
+# A GET without parameters cannot be asked wrongly.
+GENERATED = [
+    (path, method, mode)
+    for path, methods in EXPECTED_ROUTES.items()
+    for method in methods
+    for mode in GenerationMode
+    if method != "get" or mode is GenerationMode.POSITIVE
+]
 
 
 def document() -> dict[str, Any]:
@@ -84,10 +92,7 @@ def api() -> Iterator[BaseSchema]:
 
 
 @pytest.mark.integration
-@pytest.mark.parametrize(
-    ("path", "method"), [(path, m) for path, methods in EXPECTED_ROUTES.items() for m in methods]
-)
-@pytest.mark.parametrize("mode", list(GenerationMode))
+@pytest.mark.parametrize(("path", "method", "mode"), GENERATED)
 def test_generated_requests_get_documented_answers(
     api: BaseSchema, path: str, method: str, mode: GenerationMode
 ) -> None:
