@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import httpx
 import numpy as np
 import pytest
 import torch
@@ -37,7 +36,7 @@ def scorer() -> Scorer:
 
 
 @pytest.fixture(scope="module")
-def http(scorer: Scorer) -> Iterator[httpx.Client]:
+def http(scorer: Scorer) -> Iterator[TestClient]:
     with TestClient(create_app(ServerSettings(_env_file=None), scorer)) as client:
         yield client
 
@@ -72,7 +71,7 @@ def test_every_member_scores_as_plain_peft_does_whatever_the_batch(scorer: Score
         np.testing.assert_allclose(scorer.score([text])[0], row, atol=1e-4)
 
 
-def test_strength_and_its_swap_agree_with_the_differences(http: httpx.Client) -> None:
+def test_strength_and_its_swap_agree_with_the_differences(http: TestClient) -> None:
     pairs = [
         {"prompt": PROMPT, "chosen": COMPLETIONS[0], "rejected": COMPLETIONS[1]},
         {"prompt": PROMPT, "chosen": COMPLETIONS[1], "rejected": COMPLETIONS[0]},
@@ -87,20 +86,20 @@ def test_strength_and_its_swap_agree_with_the_differences(http: httpx.Client) ->
     assert one["mean"] > 0  # an argument beats "no"
 
 
-def test_contrastive_rewards_of_the_baselines_average_to_zero(http: httpx.Client) -> None:
+def test_contrastive_rewards_of_the_baselines_average_to_zero(http: TestClient) -> None:
     group = {"prompt": PROMPT, "completions": COMPLETIONS, "baselines": COMPLETIONS}
     result = http.post("/v1/contrastive", json={"groups": [group]}).json()["results"][0]
     assert np.mean(result["rewards"]) == pytest.approx(0.0, abs=1e-6)
 
 
-def test_messages_and_hh_text_are_the_same_prompt(http: httpx.Client) -> None:
+def test_messages_and_hh_text_are_the_same_prompt(http: TestClient) -> None:
     messages = [{"role": "user", "content": "Should smoking be banned in public?"}]
     groups = [{"prompt": prompt, "completions": ["Yes."]} for prompt in (PROMPT, messages)]
     results = http.post("/v1/score", json={"groups": groups}).json()["results"]
     assert results[0] == results[1]
 
 
-def test_the_card_tells_what_was_measured(http: httpx.Client) -> None:
+def test_the_card_tells_what_was_measured(http: TestClient) -> None:
     card = http.get(f"/v1/models/{DEFAULT_MODEL}").json()["assay"]
     assert {row["source"] for row in card["metrics"]["test"]} >= {"ukpconvarg1_strict"}
     assert card["calibration"]["pairs"] > 1000

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -25,8 +26,8 @@ def write(folder: Path, name: str, rows: list[object]) -> None:
     (folder / f"{name}.jsonl").write_text("\n".join(json.dumps(row) for row in rows))
 
 
-def source(name: str = "pairs", root: str = "turn") -> Source:
-    return Source(name=name, root=root)  # type: ignore[arg-type]
+def source(name: str = "pairs", root: Literal["topic", "turn", "chat"] = "turn") -> Source:
+    return Source(name=name, root=root)
 
 
 @pytest.mark.parametrize(
