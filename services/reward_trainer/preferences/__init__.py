@@ -1,0 +1,1 @@
+"""Tables of preference pairs: read from files or the hub, grouped, digested and written."""
