@@ -44,20 +44,41 @@ def read_preferences(
         DataError: nothing is there, it cannot be read, or a row is no pair; file and line, or row,
             are named.
     """
+    return table_of(read_sources(location, split=split), skip_unusable=skip_unusable)
+
+
+def read_sources(location: str, *, split: str | None = None) -> list[Source]:
+    """The rows behind `read_preferences`, as they were found: one source per file.
+
+    Raises:
+        DataError: nothing is there, or it cannot be read.
+    """
     path = Path(location).expanduser()
     if path.is_dir():
-        return _join(
-            [(file.name, _pairs(read_file(file), skip_unusable)) for file in _files(path, split)]
-        )
+        return [read_file(file) for file in _files(path, split)]
     if not path.exists() and _HUB_ID.fullmatch(location) and not is_table_file(path):
-        return _pairs(read_hub(location, split or _DEFAULT_SPLIT), skip_unusable)
+        return [read_hub(location, split or _DEFAULT_SPLIT)]
     if not path.exists():
         raise DataError(f"{location}: no such file or folder, and no hub id of the form org/name")
     if not is_table_file(path):
         raise DataError(f"{location}: expected a file that ends in one of {', '.join(SUFFIXES)}")
     if split is not None:
         raise DataError(f"{location} is one file, which has no split {split!r}")
-    return _pairs(read_file(path), skip_unusable)
+    return [read_file(path)]
+
+
+def table_of(sources: Sequence[Source], *, skip_unusable: bool = False) -> datasets.Dataset:
+    """The preference pairs of some sources as one table; see `read_preferences`.
+
+    Raises:
+        DataError: a row is no pair, or the columns of the sources do not fit together.
+    """
+    tables = [_pairs(source, skip_unusable) for source in sources]
+    try:
+        return datasets.concatenate_datasets(tables)
+    except (ValueError, TypeError) as error:
+        names = ", ".join(source.name for source in sources)
+        raise DataError(f"the columns of {names} do not fit together: {error}") from error
 
 
 def _files(folder: Path, split: str | None) -> list[Path]:
@@ -114,13 +135,3 @@ def _check_one_kind(pairs: Mapping[int, PairTexts], source: Source) -> None:
         if pair.kind != pairs[first].kind:
             here, there = source.where(index), source.where(first)
             raise DataError(f"{here} holds {pair.kind}, and {there} {pairs[first].kind}")
-
-
-def _join(tables: Sequence[tuple[str, datasets.Dataset]]) -> datasets.Dataset:
-    names, parts = zip(*tables, strict=True)
-    try:
-        return datasets.concatenate_datasets(list(parts))
-    except (ValueError, TypeError) as error:
-        raise DataError(
-            f"the columns of {', '.join(names)} do not fit together: {error}"
-        ) from error

@@ -16,7 +16,7 @@ _NO_WORD = re.compile(r"\W+")
 
 
 def as_prompt(value: Any) -> Prompt:
-    """A prompt of a table as scoring takes it."""
+    """A prompt or completion of a table as scoring takes it."""
     value = plain(value)
     return value if isinstance(value, str) else [Message.model_validate(m) for m in value]
 
