@@ -1,76 +1,202 @@
-"""The ensemble that a recipe starts from: fresh adapters and heads over a frozen backbone."""
+"""The members that a recipe trains: fresh adapters and heads over a backbone, or whole models."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+
 import torch
 from peft import LoraConfig, get_peft_model
-from torch import nn
-from transformers import PreTrainedModel
+from torch import Tensor, nn
+from transformers import AutoConfig, PreTrainedModel, PreTrainedTokenizerBase
+from transformers.pytorch_utils import Conv1D
 
-from assay.models.checkpoints import read_backbone, read_tokenizer
+from assay.errors import ModelLoadError, StartupError
+from assay.models.checkpoints import read_backbone, read_tokenizer, token_limit
 from assay.models.inputs import InputEncoder
-from assay.models.loading import default_format, make_pooler
+from assay.models.loading import default_format, describe_backbone, make_pooler
 from assay.models.manifest import Backbone
-from assay.models.members import AdapterMembers
+from assay.models.members import AdapterMembers, Members, WholeMembers
 from assay.models.options import LoadOptions
-from assay.models.pooling import reward_head
+from assay.models.pooling import Pooler, reward_head
 from assay.models.resolve import backbone_folder
-from assay.models.trunk import transformer_layers
+from assay.models.trunk import SharedTrunk, transformer_layers
+from reward_trainer.fit.dropout import set_dropout
 from reward_trainer.fit.recipe import Recipe
 
 _HEAD_STD = 0.02
 
 
-def fresh_ensemble(
-    recipe: Recipe, backbone: Backbone, options: LoadOptions
-) -> tuple[AdapterMembers, InputEncoder]:
-    """Members that differ in their seed alone, and the encoder that goes with them.
+@dataclass(frozen=True)
+class Member:
+    """One model to train.
 
-    Every linear layer above the trunk gets an adapter, the pooler too; heads are trained whole.
+    Attributes:
+        model: holds the weights; those that require gradients are trained.
+        pooler: scores with it.
+        head: the linear layer that gives the score.
+        trunk: the frozen lower layers, if there are any.
     """
-    tokenizer = read_tokenizer(backbone_folder(backbone.source), options)
-    base = read_backbone(backbone, options)
-    _set_dropout(base, recipe)
-    pooler = make_pooler(base, tokenizer, options)
-    head = _module_name(base, reward_head(base))
-    config = LoraConfig(
-        r=recipe.rank,
-        lora_alpha=recipe.alpha,
-        target_modules=_linear_layers(base, recipe.trunk_layers, head),
-        modules_to_save=[head],
-    )
-    names = [f"member_{index}" for index in range(recipe.members)]
-    torch.manual_seed(recipe.seed)
-    model = get_peft_model(base, config, adapter_name=names[0])
-    for name in names[1:]:
-        model.add_adapter(name, config)
-    members = AdapterMembers(model, pooler, names, recipe.trunk_layers)
-    for layer in members.heads():
-        nn.init.normal_(layer.weight, std=_HEAD_STD)
-    encoder = InputEncoder(tokenizer, default_format(tokenizer), recipe.max_tokens)
-    return members, encoder
+
+    model: nn.Module
+    pooler: Pooler
+    head: nn.Linear
+    trunk: SharedTrunk | None
 
 
-def _linear_layers(base: PreTrainedModel, trunk_layers: int, head: str) -> list[str]:
-    trunk = {
-        id(module)
-        for layer in list(transformer_layers(base))[:trunk_layers]
-        for module in layer.modules()
-    }
-    return [
-        name
-        for name, module in base.named_modules()
-        if isinstance(module, nn.Linear) and id(module) not in trunk and name != head
-    ]
+class Ensemble:
+    """Makes the members of a recipe, fresh or with trained weights.
+
+    Args:
+        recipe: says what they are.
+        device: `auto`, `cpu` or `cuda`.
+
+    Raises:
+        ModelLoadError: the backbone is missing, or of a kind that cannot be trained so.
+        StartupError: the device is not there.
+    """
+
+    def __init__(self, recipe: Recipe, device: str) -> None:
+        self.recipe = recipe
+        dtype = "float32" if recipe.adapter == "full" else "auto"
+        self.options = LoadOptions(device=resolve_device(device), dtype=dtype)
+        location = backbone_folder(recipe.backbone)
+        self.tokenizer: PreTrainedTokenizerBase = read_tokenizer(location, self.options)
+        self._config = AutoConfig.from_pretrained(location)
+        self.backbone = self._describe(location)
+        self.names = [f"member_{index}" for index in range(recipe.members)]
+
+    def encoder(self, max_tokens: int) -> InputEncoder:
+        """The encoder that goes with the members."""
+        limit = min(max_tokens, token_limit(self._config, self.tokenizer))
+        return InputEncoder(self.tokenizer, default_format(self.tokenizer), limit)
+
+    @property
+    def trunk_id(self) -> str:
+        """Equal for equal trunks, in whatever recipe."""
+        weights = sorted(self.backbone.sha256.values()) or [str(self.backbone.revision)]
+        return ":".join([self.recipe.backbone, str(self.recipe.trunk_layers), *weights])
+
+    def fresh(self, index: int) -> Member:
+        """Member `index` as its training starts; it depends on its seed alone."""
+        torch.manual_seed(self.recipe.seed + index)
+        base = self._base()
+        set_dropout(base, self._trained_layers(base), self.recipe.dropout)
+        if self.recipe.adapter == "full":
+            return self._whole(base)
+        adapters = self._adapters(base, self.names[index : index + 1])
+        (head,) = adapters.heads()
+        return Member(adapters.model, adapters.pooler, head, adapters.trunk)
+
+    def trained(self, weights: Sequence[Mapping[str, Tensor]]) -> Members:
+        """All members with the weights that their trainings ended with."""
+        if self.recipe.adapter == "full":
+            poolers = []
+            for own in weights:
+                member = self._whole(self._base())
+                load_weights(member.model, own)
+                poolers.append(member.pooler)
+            return WholeMembers(poolers)
+        adapters = self._adapters(self._base(), self.names)
+        for own in weights:
+            load_weights(adapters.model, own)
+        adapters.model.eval()
+        return adapters
+
+    def _base(self) -> PreTrainedModel:
+        return read_backbone(self.backbone, self.options)
+
+    def _whole(self, base: PreTrainedModel) -> Member:
+        pooler = make_pooler(base, self.tokenizer, self.options)
+        base.requires_grad_(True)
+        trunk = None
+        if self.recipe.trunk_layers:
+            trunk = SharedTrunk(base, self.recipe.trunk_layers)
+            _freeze_below(base, self._trained_layers(base))
+        return Member(base, pooler, reward_head(base), trunk)
+
+    def _adapters(self, base: PreTrainedModel, names: Sequence[str]) -> AdapterMembers:
+        """Every linear layer above the trunk gets an adapter; heads are trained whole."""
+        pooler = make_pooler(base, self.tokenizer, self.options, self.backbone)
+        config = LoraConfig(
+            r=self.recipe.rank,
+            lora_alpha=self.recipe.alpha,
+            target_modules=self._linear_layers(base),
+            modules_to_save=[_module_name(base, reward_head(base))],
+        )
+        model = get_peft_model(base, config, adapter_name=names[0])
+        for name in names[1:]:
+            model.add_adapter(name, config)
+        members = AdapterMembers(model, pooler, names, self.recipe.trunk_layers)
+        for head in members.heads():
+            nn.init.normal_(head.weight, std=_HEAD_STD)
+        return members
+
+    def _trained_layers(self, base: PreTrainedModel) -> list[nn.Module]:
+        layers = list(transformer_layers(base))
+        if self.recipe.trunk_layers >= len(layers):
+            raise ModelLoadError(
+                f"{self.recipe.backbone} has {len(layers)} layers, and trunk_layers = "
+                f"{self.recipe.trunk_layers} leaves none to train"
+            )
+        return layers[self.recipe.trunk_layers :]
+
+    def _linear_layers(self, base: PreTrainedModel) -> list[str]:
+        above = {id(m) for layer in self._trained_layers(base) for m in layer.modules()}
+        return [
+            name
+            for name, module in base.named_modules()
+            if isinstance(module, nn.Linear | Conv1D) and id(module) in above
+        ]
+
+    def _describe(self, location: str) -> Backbone:
+        recipe, folder = self.recipe, Path(location)
+        revision = getattr(self._config, "_commit_hash", None)
+        if recipe.backbone.startswith("package:"):
+            revision = metadata.version(recipe.backbone.removeprefix("package:").partition("/")[0])
+        pool = recipe.pool
+        return describe_backbone(recipe.backbone, revision, folder, recipe.layers, pool)
+
+
+def load_weights(model: nn.Module, weights: Mapping[str, Tensor]) -> None:
+    """Put trained weights in their places.
+
+    Raises:
+        ModelLoadError: one has no place, or another shape.
+    """
+    own = dict(model.named_parameters())
+    for name, value in weights.items():
+        if name not in own or own[name].shape != value.shape:
+            raise ModelLoadError(f"{name} is no weight of this {type(model).__name__}")
+        own[name].data.copy_(value)
+
+
+def resolve_device(name: str) -> str:
+    """`auto` as what this machine has.
+
+    Raises:
+        StartupError: there is no such device.
+    """
+    if name not in ("auto", "cpu", "cuda"):
+        raise StartupError(f"device {name}: choose auto, cpu or cuda")
+    if name == "cuda" and not torch.cuda.is_available():
+        raise StartupError("device cuda: there is none here; choose auto or cpu")
+    return "cuda" if name != "cpu" and torch.cuda.is_available() else "cpu"
+
+
+def _freeze_below(base: PreTrainedModel, trained: Sequence[nn.Module]) -> None:
+    """Freeze what runs before the trained layers or beside them: embeddings, the trunk."""
+    stack = transformer_layers(base)
+    for child in base.base_model.children():
+        child.requires_grad_(False)
+        if any(module is stack for module in child.modules()):
+            break
+    for layer in trained:
+        layer.requires_grad_(True)
 
 
 def _module_name(base: nn.Module, wanted: nn.Module) -> str:
     names: dict[int, str] = {id(module): name for name, module in base.named_modules()}
     return names[id(wanted)]
-
-
-def _set_dropout(base: PreTrainedModel, recipe: Recipe) -> None:
-    """Attention keeps none: its kernels are far slower with dropout, and it adds little."""
-    for name, module in base.named_modules():
-        if isinstance(module, nn.Dropout):
-            module.p = 0.0 if ".attention.self" in name else recipe.dropout

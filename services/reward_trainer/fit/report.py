@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
-from reward_trainer.fit.data import Pair
+from reward_trainer.fit.pairs import Pair
 
 _RESAMPLES = 2000
 _SEED = 0

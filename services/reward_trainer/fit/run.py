@@ -1,35 +1,43 @@
-"""`assay fit`: from files of preference pairs to a saved, calibrated and measured ensemble."""
+"""`assay fit`: from preference pairs to a saved, calibrated and measured reward model."""
 
 from __future__ import annotations
 
+import hashlib
+import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 from rich.console import Console
-from rich.progress import MofNCompleteColumn, Progress, TimeElapsedColumn
 
 from assay.models.calibration import PairInputs, score_all
 from assay.models.inputs import InputEncoder
-from assay.models.loading import describe_backbone
-from assay.models.manifest import Backbone, Manifest
-from assay.models.members import AdapterMembers
-from assay.models.options import LoadOptions
-from assay.models.resolve import backbone_folder
+from assay.models.manifest import Manifest
+from assay.models.members import Members
 from assay.models.saving import save
-from reward_trainer.fit.data import Pair, data_digest, plain_prompt, read_sources
-from reward_trainer.fit.ensemble import fresh_ensemble
-from reward_trainer.fit.features import trunk_features
+from reward_trainer.fit.checkpoints import Outcome
+from reward_trainer.fit.ensemble import Ensemble
+from reward_trainer.fit.pairs import Pair, bare_prompt, find_source, pairs_of, read_sources
+from reward_trainer.fit.progress import bars
 from reward_trainer.fit.recipe import Recipe, load_recipe
 from reward_trainer.fit.report import SourceReport, markdown_table, report
-from reward_trainer.fit.sampling import weighted_groups
 from reward_trainer.fit.splits import Split, position, split_by_root
-from reward_trainer.fit.train import train_member
+from reward_trainer.fit.targets import target_columns, with_targets
+from reward_trainer.fit.training import (
+    Job,
+    is_first_process,
+    job_digest,
+    train_members,
+    trained_members,
+)
+from reward_trainer.preferences.reading import read_preferences
+from reward_trainer.preferences.roots import groups_of
+
+_CHECKPOINTS = 8
 
 
 class FitSettings(BaseModel):
@@ -38,89 +46,128 @@ class FitSettings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     recipe: str = Field(default="default", description="A recipe's name, or a .toml file.")
-    data: Path = Field(description="Folder with the recipe's files.")
+    changes: Mapping[str, Any] = Field(
+        default_factory=dict, description="Fields of the recipe to set; None changes nothing."
+    )
+    data: str = Field(description="A table of pairs, or the folder of the recipe's sources.")
+    split: str | None = Field(default=None, description="Split of a hub dataset.")
+    group: str = Field(
+        default="root", description="What a split of a table goes by: prompt, root or a column."
+    )
     out: Path = Field(description="Store that the model is written to, as NAME/N.")
+    workdir: Path | None = Field(
+        default=None, description="Where checkpoints and curves go; None = OUT/.fit."
+    )
     device: str = Field(default="auto", description="`auto` = cuda if there is one, else cpu.")
+    checkpoints: int = Field(default=_CHECKPOINTS, ge=0, description="Per member, on its way.")
+    ray_workers: int = Field(default=0, ge=0, description="0 = this process, without Ray.")
 
 
-def fit(settings: FitSettings, console: Console | None = None) -> Path:
-    """Train, measure, calibrate and save an ensemble.
+def fit(settings: FitSettings, console: Console | None = None) -> Path | None:
+    """Train, measure, calibrate and save a reward model.
 
-    Members are calibrated on the dev part, which they are not trained on; the test part is scored
-    once, by the finished ensemble.
+    The same settings go on where a killed run stopped. Members are calibrated on the dev part,
+    which they are not trained on; the test part is scored once, by the finished model.
 
     Returns:
-        The folder of the new version.
+        The folder of the new version; None in all processes but the first.
 
     Raises:
-        DataError: the recipe or a file of the data cannot be used.
+        DataError: the recipe or the data cannot be used, or a disk is full.
+        ScoringError: a loss is not finite.
         ModelLoadError: the backbone is missing or of a kind that cannot be trained.
     """
     console = console or Console(stderr=True)
-    recipe = load_recipe(settings.recipe)
-    split = split_by_root(read_sources(settings.data, recipe), recipe)
-    backbone = _backbone(recipe)
-    members, encoder = fresh_ensemble(recipe, backbone, LoadOptions(device=settings.device))
-    columns = (*Progress.get_default_columns(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=console) as progress:
-        losses = _train(members, encoder, split.train, recipe, progress)
+    recipe = load_recipe(settings.recipe, settings.changes)
+    split = _read_split(settings, recipe)
+    job = _job(settings, recipe, split)
+    if settings.ray_workers:
+        from reward_trainer.fit.ray_training import train_on_ray
+
+        train_on_ray(job, settings.ray_workers)
+    else:
+        with bars(console if is_first_process(job) else False) as progress:
+            train_members(job, progress)
+        if not is_first_process(job):
+            return None
+    folder = _finish(job, split, settings.out, console)
+    _clean_up(job, console)
+    return folder
+
+
+def _read_split(settings: FitSettings, recipe: Recipe) -> Split:
+    folder = Path(settings.data)
+    if recipe.sources and (folder.is_dir() or not folder.exists()):
+        find_source(folder, recipe.sources[0].name)
+        return split_by_root(read_sources(folder, recipe), recipe)
+    table = read_preferences(settings.data, split=settings.split)
+    columns = target_columns(table, recipe, settings.data)
+    name = folder.name.partition(".")[0] if folder.exists() else settings.data
+    pairs = pairs_of(table, groups_of(table, settings.group), name, columns)
+    return split_by_root(pairs, recipe.model_copy(update={"sources": ()}))
+
+
+def _job(settings: FitSettings, recipe: Recipe, split: Split) -> Job:
+    train = [_in_training_form(pair, recipe) for pair in split.train]
+    train = with_targets(train, recipe.objective)
+    workdir = settings.workdir or settings.out / ".fit"
+    return Job(
+        recipe=recipe,
+        train=train,
+        dev=split.dev,
+        folder=workdir / f"{recipe.model}-{job_digest(recipe, train)}",
+        device=settings.device,
+        checkpoints=settings.checkpoints,
+        tensorboard=True,
+    )
+
+
+def _in_training_form(pair: Pair, recipe: Recipe) -> Pair:
+    """A share of the single-turn prompts without HH marks, so that both forms are understood."""
+    if isinstance(pair.prompt, str):
+        if position(recipe.split_salt, pair.prompt) < recipe.plain_share:
+            return replace(pair, prompt=bare_prompt(pair.prompt))
+    return pair
+
+
+def _finish(job: Job, split: Split, out: Path, console: Console) -> Path:
+    recipe = job.recipe
+    ensemble, members, outcomes = trained_members(job)
+    encoder = ensemble.encoder(recipe.max_tokens)
+    parts = {"dev": split.dev, "test": split.test, "evaluation": split.evaluation}
     reports = {
-        "dev": _measure(members, encoder, split.dev),
-        "test": _measure(members, encoder, split.test),
-        "evaluation": _measure(members, encoder, split.evaluation),
+        part: _measure(members, encoder, pairs) for part, pairs in parts.items() if pairs
     }
     for part, rows in reports.items():
         table = markdown_table(rows)
         console.print(f"\n{part}\n{table}", soft_wrap=True, markup=False, highlight=False)
     manifest = Manifest(
         name=recipe.model,
-        version=_next_version(settings.out / recipe.model),
+        version=_next_version(out / recipe.model),
         created=int(time.time()),
-        kind="adapters",
-        members=list(members.names),
-        backbone=backbone,
-        trunk_layers=recipe.trunk_layers,
+        kind="adapters" if recipe.adapter == "lora" else "whole",
+        members=list(ensemble.names),
+        backbone=ensemble.backbone if recipe.adapter == "lora" else None,
+        trunk_layers=recipe.trunk_layers if recipe.adapter == "lora" else 0,
         input_format=encoder.format,
         max_tokens=encoder.max_tokens,
         recipe=recipe.model_dump(mode="json"),
-        data_digest=data_digest(split.train),
-        metrics=_metrics(split, losses, reports),
+        data_digest=_data_digest(split.train),
+        metrics=_metrics(job, split, outcomes, reports),
         credits=[source.credit for source in recipe.sources if source.credit],
         notes=list(recipe.notes),
     )
-    return save(members, encoder, manifest, settings.out, _encode_pairs(encoder, split.dev))
+    return save(members, encoder, manifest, out, _encode_pairs(encoder, split.dev))
 
 
-def _backbone(recipe: Recipe) -> Backbone:
-    source = recipe.backbone
-    package = source.removeprefix("package:").partition("/")[0]
-    revision = metadata.version(package) if source.startswith("package:") else None
-    return describe_backbone(source, revision, Path(backbone_folder(source)))
+def _clean_up(job: Job, console: Console) -> None:
+    for index in range(job.recipe.members):
+        shutil.rmtree(job.member_folder(index), ignore_errors=True)
+    console.print(f"curves: tensorboard --logdir {job.folder}", soft_wrap=True, highlight=False)
 
 
-def _train(
-    members: AdapterMembers,
-    encoder: InputEncoder,
-    pairs: Sequence[Pair],
-    recipe: Recipe,
-    progress: Progress,
-) -> list[float]:
-    pairs = [_in_training_form(pair, recipe) for pair in pairs]
-    short = replace(encoder, max_tokens=recipe.train_tokens)
-    texts = [text for pair in pairs for text in pair.texts]
-    features = trunk_features(texts, short, members, progress)
-    groups = weighted_groups(pairs, recipe)
-    return [
-        train_member(index, members, groups, features, recipe, progress)
-        for index in range(members.count)
-    ]
-
-
-def _in_training_form(pair: Pair, recipe: Recipe) -> Pair:
-    """A share of the single-turn prompts without HH marks, so that both forms are understood."""
-    if position(recipe.split_salt, pair.prompt) < recipe.plain_share:
-        return replace(pair, prompt=plain_prompt(pair.prompt))
-    return pair
+def _data_digest(pairs: Sequence[Pair]) -> str:
+    return hashlib.sha256("\n".join(sorted(pair.key for pair in pairs)).encode()).hexdigest()
 
 
 def _encode_pairs(encoder: InputEncoder, pairs: Sequence[Pair]) -> list[PairInputs]:
@@ -131,7 +178,7 @@ def _encode_pairs(encoder: InputEncoder, pairs: Sequence[Pair]) -> list[PairInpu
 
 
 def _measure(
-    members: AdapterMembers, encoder: InputEncoder, pairs: Sequence[Pair]
+    members: Members, encoder: InputEncoder, pairs: Sequence[Pair]
 ) -> list[SourceReport]:
     inputs = _encode_pairs(encoder, pairs)
     texts = {side.digest: side for pair in inputs for side in pair}
@@ -142,11 +189,12 @@ def _measure(
 
 
 def _metrics(
-    split: Split, losses: Sequence[float], reports: dict[str, list[SourceReport]]
+    job: Job, split: Split, outcomes: Sequence[Outcome], reports: dict[str, list[SourceReport]]
 ) -> dict[str, Any]:
     return {
         "pairs": {"train": len(split.train), "dev": len(split.dev), "test": len(split.test)},
-        "train_loss": list(losses),
+        "train_loss": [outcome.loss for outcome in outcomes],
+        "warnings": [w.model_dump(mode="json") for outcome in outcomes for w in outcome.warnings],
         **{part: [row.model_dump(mode="json") for row in rows] for part, rows in reports.items()},
     }
 

@@ -8,10 +8,13 @@ from dataclasses import dataclass
 from typing import Literal
 
 from assay.errors import DataError
-from reward_trainer.fit.data import Pair
+from assay.schemas.text import prompt_digest
+from reward_trainer.fit.pairs import Pair
 from reward_trainer.fit.recipe import Recipe
 
 Part = Literal["train", "dev", "test"]
+# Shares of so few roots would vary: they are counted out instead.
+_FEW_ROOTS = 60
 
 
 @dataclass(frozen=True)
@@ -34,7 +37,11 @@ def split_by_root(pairs: Sequence[Pair], recipe: Recipe) -> Split:
     """Put every root, whatever the sources it occurs in, into one part.
 
     A root's part follows from its digest. Roots of evaluation sources go to test. Sources with
-    `held_out` give that many of their roots to dev and test, since shares of few roots vary.
+    `held_out` give that many of their roots to dev and test, and a table with few roots its shares
+    in whole numbers.
+
+    Raises:
+        DataError: there are too few roots for three parts.
     """
     evaluated = {source.name for source in recipe.sources if source.use == "evaluate"}
     evaluation = [pair for pair in pairs if pair.source in evaluated]
@@ -76,16 +83,36 @@ def _part(root: str, reserved: set[str], counted: Mapping[str, Part], recipe: Re
 
 
 def _counted_roots(pairs: Sequence[Pair], recipe: Recipe) -> dict[str, Part]:
+    if not recipe.sources:
+        return _few_roots({pair.root for pair in pairs}, recipe)
     parts: dict[str, Part] = {}
     for source in recipe.sources:
-        if source.held_out is None:
-            continue
-        roots = {pair.root for pair in pairs if pair.source == source.name}
-        ordered = sorted(roots, key=lambda root: position(recipe.split_salt, root))
-        dev, test = source.held_out
-        parts |= dict.fromkeys(ordered, "train")
-        parts |= dict.fromkeys(ordered[:test], "test")
-        parts |= dict.fromkeys(ordered[test : test + dev], "dev")
+        if source.held_out is not None:
+            roots = {pair.root for pair in pairs if pair.source == source.name}
+            parts |= _count_out(roots, source.held_out, recipe.split_salt)
+    return parts
+
+
+def _few_roots(roots: set[str], recipe: Recipe) -> dict[str, Part]:
+    if len(roots) < 3:
+        raise DataError(
+            f"{len(roots)} conversation roots, and train, dev and test need one each: group the "
+            "rows by something else (--group prompt, or a column)"
+        )
+    if len(roots) > _FEW_ROOTS:
+        return {}
+    dev, test = (
+        max(1, round(share * len(roots))) for share in (recipe.dev_share, recipe.test_share)
+    )
+    return _count_out(roots, (dev, test), recipe.split_salt)
+
+
+def _count_out(roots: set[str], held_out: tuple[int, int], salt: str) -> dict[str, Part]:
+    ordered = sorted(roots, key=lambda root: position(salt, root))
+    dev, test = held_out
+    parts: dict[str, Part] = dict.fromkeys(ordered, "train")
+    parts |= dict.fromkeys(ordered[:test], "test")
+    parts |= dict.fromkeys(ordered[test : test + dev], "dev")
     return parts
 
 
@@ -93,5 +120,5 @@ def _without_repeated_prompts(pairs: Sequence[Pair]) -> list[Pair]:
     """Of a prompt that several evaluation sources share, only the first source's pairs."""
     first: dict[str, str] = {}
     for pair in pairs:
-        first.setdefault(pair.prompt, pair.source)
-    return [pair for pair in pairs if first[pair.prompt] == pair.source]
+        first.setdefault(prompt_digest(pair.prompt), pair.source)
+    return [pair for pair in pairs if first[prompt_digest(pair.prompt)] == pair.source]

@@ -1,0 +1,55 @@
+"""`--ray-workers N`: the same training inside Ray Train's workers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from assay.errors import AssayError, ScoringError
+from reward_trainer.fit.progress import bars
+from reward_trainer.fit.training import Job, train_members
+
+
+def train_on_ray(job: Job, workers: int) -> None:
+    """Train every member of a job in a group of Ray workers, one process each.
+
+    Ray sets up the process group, which the Trainer then finds as it finds torchrun's.
+
+    Args:
+        job: its folder must be on a disk that all workers share.
+        workers: processes; each takes a GPU, unless the job is for the CPU or there is none.
+
+    Raises:
+        AssayError: see `train_members`.
+        ScoringError: a worker died.
+    """
+    from ray.train import RunConfig, ScalingConfig
+    from ray.train.torch import TorchTrainer
+
+    use_gpu = job.device != "cpu" and torch.cuda.is_available()
+    trainer = TorchTrainer(
+        _worker,
+        train_loop_config={"job": job},
+        scaling_config=ScalingConfig(num_workers=workers, use_gpu=use_gpu),
+        run_config=RunConfig(name="ray", storage_path=str(job.folder.absolute())),
+    )
+    try:
+        trainer.fit()
+    except Exception as error:  # noqa: BLE001 - Ray wraps whatever a worker raised
+        raise _cause(error) from error
+
+
+def _worker(config: dict[str, Any]) -> None:
+    with bars(False) as progress:
+        train_members(config["job"], progress)
+
+
+def _cause(error: BaseException) -> AssayError:
+    """The error of ours that a worker raised, or one that says what Ray says."""
+    failures = getattr(error, "worker_failures", None) or {}
+    for found in (error, error.__cause__, *failures.values()):
+        for candidate in (found, getattr(found, "cause", None), getattr(found, "__cause__", None)):
+            if isinstance(candidate, AssayError):
+                return candidate
+    return ScoringError(f"a Ray worker failed: {error}")

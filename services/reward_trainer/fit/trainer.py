@@ -1,0 +1,149 @@
+"""transformers' Trainer with the pairwise loss: everything distributed is its own."""
+
+from __future__ import annotations
+
+import shutil
+from collections import defaultdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset, SequentialSampler
+from transformers import Trainer, TrainingArguments
+
+from assay.errors import DataError, ScoringError
+from reward_trainer.fit.checkpoints import last_checkpoint
+from reward_trainer.fit.losses import StepLoss, dev_sums, step_loss
+from reward_trainer.fit.recipe import Objective
+from reward_trainer.fit.scorer import StepScorer
+from reward_trainer.fit.steps import StepDataset
+
+_NAMED_ROWS = 8
+
+
+class RankingTrainer(Trainer):
+    """Trains one member.
+
+    Args:
+        name: of the member, for messages.
+        objective: what is minimised.
+        scorer: the module that is trained.
+        args: see `TrainingArguments`.
+        train: the steps of an epoch, each one an example for the Trainer.
+        dev: pairs to watch the training with, or None.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        objective: Objective,
+        scorer: StepScorer,
+        args: TrainingArguments,
+        train: StepDataset,
+        dev: StepDataset | None,
+        **rest: Any,
+    ) -> None:
+        super().__init__(model=scorer, args=args, train_dataset=train, eval_dataset=dev, **rest)
+        self._name = name
+        self._objective = objective
+        self._sums: dict[str, float] = defaultdict(float)
+
+    def compute_loss(
+        self,
+        model: nn.Module,
+        inputs: dict[str, Any],
+        return_outputs: bool = False,
+        num_items_in_batch: Tensor | int | None = None,
+    ) -> Any:
+        """The loss of a step; see `Trainer.compute_loss`.
+
+        Raises:
+            ScoringError: it is not finite; the step and its rows are named.
+        """
+        views = 1 if self._objective.contrastive == "none" else 2
+        scores = model(inputs["batches"], inputs["texts"], views)
+        loss = step_loss(scores, inputs, self._objective, self.model)
+        if not loss.total.isfinite():
+            raise ScoringError(self._not_finite(f"the loss is {loss.total.item()}", inputs["rows"]))
+        self._rows = inputs["rows"]
+        self._count(loss)
+        return (loss.total, scores) if return_outputs else loss.total
+
+    def _count(self, loss: StepLoss) -> None:
+        self._sums["steps"] += 1
+        for name, value in loss.measured.items():
+            self._sums[name] += value
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        """Add the means over the steps since the last log."""
+        if "loss" in logs and self._sums["steps"]:
+            steps = self._sums.pop("steps")
+            logs |= {name: total / steps for name, total in self._sums.items()}
+            self._sums.clear()
+        super().log(logs, start_time)
+
+    def evaluate(
+        self,
+        eval_dataset: Dataset[Any] | dict[str, Dataset[Any]] | None = None,
+        ignore_keys: list[str] | None = None,
+        metric_key_prefix: str = "eval",
+    ) -> dict[str, float]:
+        """Measure the dev pairs under plain Bradley-Terry, whatever the training's objective."""
+        model = self._wrap_model(self.model, training=False)
+        model.eval()
+        sums = torch.zeros(5, device=self.args.device, dtype=torch.float64)
+        with torch.no_grad():
+            for step in self.get_eval_dataloader():
+                step = self._prepare_inputs(step)
+                sums += dev_sums(model(step["batches"], step["texts"]), step)
+        count, loss, right, score, gap = self.accelerator.reduce(sums).tolist()
+        metrics = {"loss": loss, "accuracy": right, "score": score, "gap": gap}
+        metrics = {f"{metric_key_prefix}_{name}": v / count for name, v in metrics.items()}
+        self.log(metrics)
+        self.control = self.callback_handler.on_evaluate(
+            self.args, self.state, self.control, metrics
+        )
+        return metrics
+
+    def check_gradients(self) -> None:
+        """Stop before gradients that are not finite reach the weights.
+
+        Raises:
+            ScoringError: one is not finite.
+        """
+        if self.accelerator.scaler is not None:  # fp16: the scaler skips such steps
+            return
+        gradients = [p.grad for p in self.model.parameters() if p.grad is not None]
+        if not all(bool(gradient.isfinite().all()) for gradient in gradients):
+            raise ScoringError(self._not_finite("a gradient is not finite", self._rows))
+
+    def _not_finite(self, what: str, rows: list[str]) -> str:
+        shown = ", ".join(rows[:_NAMED_ROWS])
+        more = f" and {len(rows) - _NAMED_ROWS} more" if len(rows) > _NAMED_ROWS else ""
+        kept = last_checkpoint(Path(self.args.output_dir))
+        return (
+            f"{self._name}, step {self.state.global_step + 1}: {what} ({shown}{more}); look at "
+            f"those pairs, or lower the learning rate; last good checkpoint: {kept or 'none yet'}"
+        )
+
+    def _get_train_sampler(self, train_dataset: Dataset[Any] | None = None) -> SequentialSampler:
+        return SequentialSampler(self.train_dataset)
+
+    def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
+        if state_dict is None:
+            named = self.model.named_parameters()
+            state_dict = {name: weight for name, weight in named if weight.requires_grad}
+        super()._save(output_dir, state_dict)
+
+    def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
+        try:
+            super()._save_checkpoint(model, trial)
+        except (OSError, RuntimeError, SafetensorError) as error:
+            folder = Path(self.args.output_dir) / f"checkpoint-{self.state.global_step}"
+            shutil.rmtree(folder, ignore_errors=True)
+            raise DataError(
+                f"{folder} cannot be written: {error}; free some disk and run the same command: it "
+                f"goes on from {last_checkpoint(folder.parent) or 'the start'}"
+            ) from error
