@@ -26,17 +26,17 @@ def fresh_ensemble(
 ) -> tuple[AdapterMembers, InputEncoder]:
     """Members that differ in their seed alone, and the encoder that goes with them.
 
-    Every linear layer above the trunk gets an adapter, the pooler too; heads are trained whole.
+    Every linear layer of the stack above the trunk gets an adapter; heads are trained whole.
     """
     tokenizer = read_tokenizer(backbone_folder(backbone.source), options)
     base = read_backbone(backbone, options)
     _set_dropout(base, recipe)
-    pooler = make_pooler(base, tokenizer, options)
+    pooler = make_pooler(base, tokenizer, options, backbone)
     head = _module_name(base, reward_head(base))
     config = LoraConfig(
         r=recipe.rank,
         lora_alpha=recipe.alpha,
-        target_modules=_linear_layers(base, recipe.trunk_layers, head),
+        target_modules=_linear_layers(base, recipe),
         modules_to_save=[head],
     )
     names = [f"member_{index}" for index in range(recipe.members)]
@@ -51,16 +51,13 @@ def fresh_ensemble(
     return members, encoder
 
 
-def _linear_layers(base: PreTrainedModel, trunk_layers: int, head: str) -> list[str]:
-    trunk = {
-        id(module)
-        for layer in list(transformer_layers(base))[:trunk_layers]
-        for module in layer.modules()
-    }
+def _linear_layers(base: PreTrainedModel, recipe: Recipe) -> list[str]:
+    above = list(transformer_layers(base))[recipe.trunk_layers :]
+    adapted = {id(module) for layer in above for module in layer.modules()}
     return [
         name
         for name, module in base.named_modules()
-        if isinstance(module, nn.Linear) and id(module) not in trunk and name != head
+        if isinstance(module, nn.Linear) and id(module) in adapted
     ]
 
 

@@ -42,6 +42,12 @@ class Recipe(_Frozen):
     seed: int = Field(ge=0, description="Member i starts from `seed + i`.")
     members: int = Field(ge=2)
     trunk_layers: int = Field(ge=1, description="Lowest layers, which stay as they are.")
+    layers: int | None = Field(
+        default=None, ge=2, description="Lowest layers of the backbone that are kept; None = all."
+    )
+    pool: Literal["model", "mean"] = Field(
+        default="model", description="`mean`: the head reads the mean of all tokens."
+    )
     rank: int = Field(ge=1, description="Rank of the adapters in the layers above the trunk.")
     alpha: int = Field(gt=0, description="Adapters are scaled by alpha / rank.")
     max_tokens: int = Field(ge=8, description="Longest input when the model is used.")

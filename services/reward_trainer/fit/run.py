@@ -95,7 +95,8 @@ def _backbone(recipe: Recipe) -> Backbone:
     source = recipe.backbone
     package = source.removeprefix("package:").partition("/")[0]
     revision = metadata.version(package) if source.startswith("package:") else None
-    return describe_backbone(source, revision, Path(backbone_folder(source)))
+    folder = Path(backbone_folder(source))
+    return describe_backbone(source, revision, folder, recipe.layers, recipe.pool)
 
 
 def _train(
