@@ -101,6 +101,16 @@ class Batcher:
         """Begin to score; called on the event loop that will call `score`."""
         self._task = asyncio.create_task(self._run(), name="batcher")
 
+    async def warm_up(self, batches: Sequence[Sequence[EncodedInput]]) -> None:
+        """Run forward passes whose scores nobody needs, in the thread that runs the others.
+
+        OpenMP makes a team of threads for each thread that computes, and two teams on the same
+        cores wait for each other: a warm-up elsewhere would slow down all that follows.
+        """
+        loop = asyncio.get_running_loop()
+        for batch in batches:
+            await loop.run_in_executor(self._thread, self._scorer.score, batch)
+
     async def close(self) -> None:
         """Stop, and fail whatever still waits."""
         if self._task is not None:

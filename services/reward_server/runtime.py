@@ -15,7 +15,7 @@ from assay.streams.baselines import BaselineStore
 from assay.streams.connection import connect
 from assay.streams.samples import SampleStream
 from reward_server.batching import Batcher
-from reward_server.engine.load import default_batch_tokens
+from reward_server.engine.load import default_batch_tokens, warm_up_batches
 from reward_server.metrics import ServerMetrics
 from reward_server.scoring import ScoringPath
 
@@ -103,7 +103,8 @@ class Runtime:
         return self._redis
 
     async def start(self) -> None:
-        """Begin to answer; called once, on the event loop that serves."""
+        """Warm up, and begin to answer; called once, on the event loop that serves."""
+        await self._batcher.warm_up(warm_up_batches(self.scorer))
         await self._batcher.start()
         self._state = "ready"
 

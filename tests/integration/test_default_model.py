@@ -46,15 +46,18 @@ def by_plain_peft(member: Path, pairs: list[tuple[str, str]]) -> list[float]:
     manifest = read_manifest(FOLDER)
     assert manifest.backbone is not None
     base = AutoModelForSequenceClassification.from_pretrained(
-        backbone_folder(manifest.backbone.source), num_labels=1
+        backbone_folder(manifest.backbone.source),
+        num_labels=1,
+        num_hidden_layers=manifest.backbone.layers,
     )
-    model = PeftModel.from_pretrained(base, str(member)).eval()
+    model = PeftModel.from_pretrained(base, str(member)).eval().base_model.model
     tokenizer: Any = AutoTokenizer.from_pretrained(FOLDER)
     scores = []
     for prompt, completion in pairs:
         inputs = tokenizer(prompt, completion, return_tensors="pt")
         with torch.no_grad():
-            scores.append(float(model(**inputs).logits[0, 0]))
+            hidden = model.bert(**inputs).last_hidden_state
+            scores.append(float(model.classifier(hidden.mean(dim=1))))
     return scores
 
 

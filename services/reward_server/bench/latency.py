@@ -15,6 +15,7 @@ from reward_server.engine.load import load_scorer
 from reward_server.settings import ServerSettings
 
 PROMPT = "What is the capital of France?"
+_PAUSE_S = 0.05  # OpenMP threads spin on for a while after a forward pass; idle means without them
 
 
 def run(model: str, requests: int, rounds: int) -> None:
@@ -33,12 +34,14 @@ def run(model: str, requests: int, rounds: int) -> None:
 
 
 def _forward(scorer: Scorer, completion: str) -> float:
+    time.sleep(_PAUSE_S)
     started_s = time.perf_counter()
     scorer.score([scorer.encode(PROMPT, completion)])
     return time.perf_counter() - started_s
 
 
 def _request(http: httpx.Client, completion: str) -> float:
+    time.sleep(_PAUSE_S)
     started_s = time.perf_counter()
     group = {"prompt": PROMPT, "completions": [completion]}
     http.post("/v1/score", json={"groups": [group]}).raise_for_status()

@@ -128,6 +128,8 @@ class _Fields(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         fields = {k: v for k, v in vars(record).items() if k not in self._PLAIN and k != "message"}
-        parts = [f"{name}={value:.4g}" if isinstance(value, float) else f"{name}={value}"
-                 for name, value in fields.items()]
+        parts = [
+            f"{name}={value:.4g}" if isinstance(value, float) else f"{name}={value}"
+            for name, value in fields.items()
+        ]
         return " ".join([super().format(record), *parts])

@@ -50,9 +50,7 @@ def train_ensemble(
         ModelLoadError: the backbone is missing, or of a kind that cannot be trained.
     """
     columns = target_columns(table, recipe, "PAIRS")
-    pairs = with_targets(
-        pairs_of(table, [""] * len(table), numbers=columns), recipe.objective
-    )
+    pairs = with_targets(pairs_of(table, [""] * len(table), numbers=columns), recipe.objective)
     digest = job_digest(recipe, pairs)
     job = Job(recipe, pairs, (), workdir / digest, device, checkpoints)
     with bars(progress) as shown:

@@ -90,7 +90,7 @@ class Recipe(_Frozen):
     members: int = Field(default=1, ge=1)
     trunk_layers: int = Field(default=3, ge=0, description="Lowest layers, which stay as they are.")
     layers: int | None = Field(
-        default=None, ge=2, description="Lowest layers of the backbone that are kept; None = all."
+        default=4, ge=2, description="Lowest layers of the backbone that are kept; None = all."
     )
     pool: Literal["model", "mean"] = Field(
         default="mean", description="`mean`: the head reads the mean of all tokens."

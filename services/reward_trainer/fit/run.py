@@ -19,12 +19,13 @@ from assay.models.inputs import InputEncoder
 from assay.models.manifest import Manifest
 from assay.models.members import Members
 from assay.models.saving import save
+from reward_trainer.evaluate.accuracy import Accuracy, accuracy_by_subset
+from reward_trainer.evaluate.tables import accuracy_table, print_table
 from reward_trainer.fit.checkpoints import Outcome
 from reward_trainer.fit.ensemble import Ensemble
 from reward_trainer.fit.pairs import Pair, bare_prompt, find_source, pairs_of, read_sources
 from reward_trainer.fit.progress import bars
 from reward_trainer.fit.recipe import Recipe, load_recipe
-from reward_trainer.fit.report import SourceReport, markdown_table, report
 from reward_trainer.fit.splits import Split, position, split_by_root
 from reward_trainer.fit.targets import target_columns, with_targets
 from reward_trainer.fit.training import (
@@ -135,12 +136,9 @@ def _finish(job: Job, split: Split, out: Path, console: Console) -> Path:
     ensemble, members, outcomes = trained_members(job)
     encoder = ensemble.encoder(recipe.max_tokens)
     parts = {"dev": split.dev, "test": split.test, "evaluation": split.evaluation}
-    reports = {
-        part: _measure(members, encoder, pairs) for part, pairs in parts.items() if pairs
-    }
+    reports = {part: _measure(members, encoder, pairs) for part, pairs in parts.items() if pairs}
     for part, rows in reports.items():
-        table = markdown_table(rows)
-        console.print(f"\n{part}\n{table}", soft_wrap=True, markup=False, highlight=False)
+        print_table(accuracy_table(part, rows, "source"), console)
     manifest = Manifest(
         name=recipe.model,
         version=_next_version(out / recipe.model),
@@ -177,19 +175,22 @@ def _encode_pairs(encoder: InputEncoder, pairs: Sequence[Pair]) -> list[PairInpu
     ]
 
 
-def _measure(
-    members: Members, encoder: InputEncoder, pairs: Sequence[Pair]
-) -> list[SourceReport]:
+def _measure(members: Members, encoder: InputEncoder, pairs: Sequence[Pair]) -> list[Accuracy]:
     inputs = _encode_pairs(encoder, pairs)
     texts = {side.digest: side for pair in inputs for side in pair}
     means = score_all(members, list(texts.values())).mean(axis=1)
     scores = dict(zip(texts, means, strict=True))
     differences = [scores[chosen.digest] - scores[rejected.digest] for chosen, rejected in inputs]
-    return report(pairs, np.array(differences))
+    return accuracy_by_subset(
+        [pair.source for pair in pairs],
+        [pair.root for pair in pairs],
+        np.array([pair.extra_length for pair in pairs], dtype=float),
+        np.array(differences),
+    )
 
 
 def _metrics(
-    job: Job, split: Split, outcomes: Sequence[Outcome], reports: dict[str, list[SourceReport]]
+    job: Job, split: Split, outcomes: Sequence[Outcome], reports: dict[str, list[Accuracy]]
 ) -> dict[str, Any]:
     return {
         "pairs": {"train": len(split.train), "dev": len(split.dev), "test": len(split.test)},

@@ -48,7 +48,7 @@ def target_columns(table: datasets.Dataset, recipe: Recipe, data: str) -> dict[s
         wanted["strength"] = _STRENGTH
     remedy = {
         _STRENGTH: f"the recipe {recipe.name} needs it: run "
-        f"`assay strength --data {data} --cross-fit 5 --out strength.jsonl` first, and fit that",
+        f"`assay strength {data} --cross-fit 5 --out strength.jsonl` first, and fit strength.jsonl",
     }
     values = {
         name: numbers(table, column, remedy.get(column, "every row needs one"))

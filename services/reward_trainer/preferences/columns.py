@@ -1,6 +1,9 @@
-"""Columns of numbers, checked when they are taken from a table."""
+"""Columns taken from tables, checked, and put into them."""
 
 from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import datasets
 import numpy as np
@@ -49,3 +52,16 @@ def lists_of_numbers(table: datasets.Dataset, column: str, remedy: str) -> NDArr
         if not all(isinstance(part, int | float) and np.isfinite(part) for part in value):
             raise DataError(f"row {row + 1}: column {column!r} holds no finite numbers: {remedy}")
     return np.array(values, dtype=np.float64)
+
+
+def with_columns(table: datasets.Dataset, columns: Mapping[str, Sequence[Any]]) -> datasets.Dataset:
+    """The table with new columns behind the old ones; one of an old name takes its place.
+
+    Args:
+        table: at least one column of it stays.
+        columns: name to values, one per row.
+    """
+    old = [name for name in columns if name in table.column_names]
+    parts = [table.remove_columns(old), datasets.Dataset.from_dict(dict(columns))]
+    joined = datasets.concatenate_datasets(parts, axis=1)
+    return joined.select_columns([*dict.fromkeys([*table.column_names, *columns])])

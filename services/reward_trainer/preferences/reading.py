@@ -12,6 +12,7 @@ import datasets
 from assay.errors import DataError
 from reward_trainer.preferences.formats import COLUMNS, PairTexts, pair_of
 from reward_trainer.preferences.sources import (
+    DROPPED,
     SUFFIXES,
     Source,
     is_table_file,
@@ -82,7 +83,8 @@ def table_of(sources: Sequence[Source], *, skip_unusable: bool = False) -> datas
 
 
 def _files(folder: Path, split: str | None) -> list[Path]:
-    files = sorted(path for path in folder.iterdir() if path.is_file() and is_table_file(path))
+    tables = (path for path in folder.iterdir() if path.is_file() and is_table_file(path))
+    files = sorted(path for path in tables if f"{DROPPED}." not in path.name)
     if not files:
         raise DataError(f"{folder} has no file that ends in one of {', '.join(SUFFIXES)}")
     if split is None:

@@ -22,6 +22,7 @@ from assay.errors import DataError
 from reward_trainer.preferences.formats import COLUMNS
 
 SUFFIXES = (".jsonl", ".jsonl.gz", ".json", ".json.gz", ".parquet")
+DROPPED = ".dropped"  # `a.dropped.jsonl` holds rows of `a.jsonl` that are not to be trained on
 _ARROW_ERRORS = (pa.ArrowException, UnicodeError, OverflowError)
 
 

@@ -25,17 +25,26 @@ def write_preferences(table: datasets.Dataset, path: Path) -> None:
         DataError: the suffix is none of `.jsonl`, `.jsonl.gz`, `.parquet`, a column does not fit
             the format, or the file cannot be written (a full disk, say). Nothing is left behind.
     """
-    name = path.name.lower()
+    suffix = check_suffix(path)
     writers: dict[str, Callable[[BinaryIO], None]] = {
         ".parquet": lambda file: table.to_parquet(file),
         ".jsonl": lambda file: _write_lines(table, file),
         ".jsonl.gz": lambda file: _write_compressed(table, file),
     }
-    write = next((write for suffix, write in writers.items() if name.endswith(suffix)), None)
-    if write is None:
-        raise DataError(f"{path}: a table is written to {', '.join(_SUFFIXES)}")
     with replacing(path) as file:
-        write(file)
+        writers[suffix](file)
+
+
+def check_suffix(path: Path) -> str:
+    """The suffix that says how a table is written.
+
+    Raises:
+        DataError: it is none of `.jsonl`, `.jsonl.gz`, `.parquet`.
+    """
+    suffix = next((suffix for suffix in _SUFFIXES if path.name.lower().endswith(suffix)), None)
+    if suffix is None:
+        raise DataError(f"{path}: a table is written to {', '.join(_SUFFIXES)}")
+    return suffix
 
 
 @contextmanager

@@ -67,8 +67,12 @@ def read_backbone(backbone: Backbone, options: LoadOptions) -> PreTrainedModel:
         if path.is_file() and file_sha256(path) != expected:
             raise ArtifactError(f"backbone {backbone.source}: {name} differs from its digest")
     on_hub = not Path(location).is_dir()
-    revision = {"revision": backbone.revision} if on_hub and backbone.revision else {}
-    model, _ = _read_model(location, options, num_labels=1, **revision)
+    extra: dict[str, Any] = {}
+    if on_hub and backbone.revision:
+        extra["revision"] = backbone.revision
+    if backbone.layers is not None:
+        extra["num_hidden_layers"] = backbone.layers
+    model, _ = _read_model(location, options, num_labels=1, **extra)
     ensure_head_bias(model)
     return model
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
+from typing import Literal
 
 from peft import PeftModel
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -85,7 +86,7 @@ def _read_adapters(
     if manifest.backbone is None:
         raise ArtifactError(f"{manifest.ref} has adapters and names no backbone")
     base = read_backbone(manifest.backbone, options)
-    pooler = make_pooler(base, tokenizer, options)
+    pooler = make_pooler(base, tokenizer, options, manifest.backbone)
     names = [f"member_{index}" for index in range(len(manifest.members))]
     folders = [str(folder / member) for member in manifest.members]
     model = PeftModel.from_pretrained(base, folders[0], adapter_name=names[0])
@@ -120,10 +121,14 @@ def _load_plain(source: Source, options: LoadOptions) -> RewardModel:
 
 
 def make_pooler(
-    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, options: LoadOptions
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    options: LoadOptions,
+    backbone: Backbone | None = None,
 ) -> Pooler:
     """The pooler that loading uses for a model; it must be made before peft wraps the model."""
-    return Pooler(model, options.pool, pad_id(model, tokenizer))
+    pool = "mean" if backbone and backbone.pool == "mean" else options.pool
+    return Pooler(model, pool, pad_id(model, tokenizer))
 
 
 def default_format(tokenizer: PreTrainedTokenizerBase) -> InputFormat:
@@ -133,13 +138,21 @@ def default_format(tokenizer: PreTrainedTokenizerBase) -> InputFormat:
     return "pair" if tokenizer.sep_token else "concat"
 
 
-def describe_backbone(source: str, revision: str | None, folder: Path) -> Backbone:
+def describe_backbone(
+    source: str,
+    revision: str | None,
+    folder: Path,
+    layers: int | None = None,
+    pool: Literal["model", "mean"] = "model",
+) -> Backbone:
     """The manifest entry of a backbone, with the digests of its weights."""
     weights = sorted(folder.glob("*.safetensors"))
     return Backbone(
         source=source,
         revision=revision,
         sha256={path.name: file_sha256(path) for path in weights},
+        layers=layers,
+        pool=pool,
     )
 
 
@@ -156,6 +169,10 @@ def _pooling_notes(
         "pad and end token are the same: transformers' own forward pass reads the score one token "
         "early; Assay reads it at the last real token (pool=transformers reproduces the former)"
     ]
+
+
+def _pool(members: Members, options: LoadOptions) -> str:
+    return members.pooler.pool if isinstance(members, AdapterMembers) else options.pool
 
 
 def _plain_digest(source: Source, model: PreTrainedModel) -> str:
@@ -184,7 +201,7 @@ def _card(
         alias=[],
         replicas=0,
         format=encoder.format,
-        pool=options.pool,
+        pool=_pool(members, options),
         notes=notes,
         members=members.count,
         max_tokens=encoder.max_tokens,

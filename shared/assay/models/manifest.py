@@ -36,6 +36,13 @@ class Backbone(_Record):
     source: str = Field(description="`package:NAME/FOLDER`, a hub id, or a path.")
     revision: str | None = Field(default=None, description="Package version or hub commit.")
     sha256: dict[str, str] = Field(description="File name to SHA-256 of each weights file.")
+    layers: int | None = Field(
+        default=None, ge=1, description="Lowest layers that are kept; None = all."
+    )
+    pool: Literal["model", "mean"] = Field(
+        default="model",
+        description="`mean`: the head reads the mean of all tokens; else as its class pools.",
+    )
 
 
 class Manifest(_Record):

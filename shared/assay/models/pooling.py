@@ -12,7 +12,7 @@ from transformers import PreTrainedModel
 from assay.errors import ModelLoadError
 from assay.models.scorer import EncodedInput
 
-Pool = Literal["last", "transformers"]
+Pool = Literal["last", "transformers", "mean"]
 
 
 class Pooler:
@@ -20,16 +20,23 @@ class Pooler:
 
     A decoder's score belongs at the last real token. transformers looks for the last token that
     is not the pad token, which is one too early where pad and end token are the same; `last`
-    goes by the lengths instead. Encoders pool by themselves (first token, mask) and are left to.
+    goes by the lengths instead. Encoders pool by themselves (first token, mask) and are left to,
+    unless `mean` puts the head on the mean of all real tokens: an encoder that was trained for
+    sentence embeddings has learned nothing in its first token.
 
     Args:
         model: a sequence classifier with one label; not yet wrapped by peft.
-        pool: `last`, or `transformers` to reproduce what transformers does.
+        pool: `last`, `transformers` to reproduce what transformers does, or `mean`.
         pad_id: any id will do for `last`; models that derive positions from it need their own.
+
+    Raises:
+        ModelLoadError: `mean`, and the head does not take what the layers give.
     """
 
     def __init__(self, model: PreTrainedModel, pool: Pool, pad_id: int) -> None:
         self.model = model
+        self.pool = pool
+        self._head = _mean_head(model) if pool == "mean" else "score"
         self.reads_last_token = pool == "last" and isinstance(
             getattr(model, "score", None), nn.Linear
         )
@@ -49,16 +56,45 @@ class Pooler:
 
     def scores(self, inputs: dict[str, Tensor]) -> Tensor:
         """Scores of a collated batch, shape [batch], fp32."""
-        if not self.reads_last_token:
-            logits: Tensor = self.model(**inputs).logits
-            return logits[:, 0].float()
+        if self.pool == "mean":
+            return self._read(_mean(self._hidden(inputs), inputs["attention_mask"]))
+        if self.reads_last_token:
+            return self._read(_last(self._hidden(inputs), inputs["attention_mask"]))
+        logits: Tensor = self.model(**inputs).logits
+        return logits[:, 0].float()
+
+    def _hidden(self, inputs: dict[str, Tensor]) -> Tensor:
         backbone = getattr(self.model, self.model.base_model_prefix)
-        hidden = backbone(**inputs, use_cache=False).last_hidden_state
-        last = inputs["attention_mask"].sum(dim=1) - 1
-        rows = torch.arange(len(last), device=hidden.device)
-        head: nn.Module = self.model.get_submodule("score")
-        pooled: Tensor = head(hidden[rows, last.to(hidden.device)])
-        return pooled[:, 0].float()
+        cache = {"use_cache": False} if self.reads_last_token else {}
+        hidden: Tensor = backbone(**inputs, **cache).last_hidden_state
+        return hidden
+
+    def _read(self, pooled: Tensor) -> Tensor:
+        # Looked up each time: peft puts its own module in the head's place.
+        scores: Tensor = self.model.get_submodule(self._head)(pooled)
+        return scores[:, 0].float()
+
+
+def _last(hidden: Tensor, mask: Tensor) -> Tensor:
+    last = (mask.sum(dim=1) - 1).to(hidden.device)
+    return hidden[torch.arange(len(last), device=hidden.device), last]
+
+
+def _mean(hidden: Tensor, mask: Tensor) -> Tensor:
+    weights = mask.to(hidden.device, hidden.dtype)[..., None]
+    return (hidden * weights).sum(dim=1) / weights.sum(dim=1)
+
+
+def _mean_head(model: PreTrainedModel) -> str:
+    head = reward_head(model)
+    width = model.config.get_text_config().hidden_size
+    if head.in_features != width:
+        raise ModelLoadError(
+            f"{type(model).__name__} cannot pool by mean: its head takes {head.in_features} "
+            f"values, and its layers give {width}"
+        )
+    names: dict[int, str] = {id(module): name for name, module in model.named_modules()}
+    return names[id(head)]
 
 
 def _pad(rows: Sequence[Sequence[int]], length: int, value: int) -> Tensor:

@@ -37,7 +37,7 @@ class SharedTrunk:
 
     Args:
         model: any transformer whose layers take the hidden states as first argument and return
-            them, alone or first in a tuple.
+            them, alone or first in a tuple whose rest may be None.
         layers: how many of the lowest layers are shared, at least 1.
     """
 
@@ -47,7 +47,7 @@ class SharedTrunk:
             raise ModelLoadError(f"cannot share {layers} of {len(stack)} layers")
         self._hidden: Tensor | None = None
         self._replaying = False
-        self._returns_tuple = False
+        self._companions: int | None = None  # what layers return beside the hidden states
         for index in range(layers):
             layer = stack[index]
             # An instance attribute, so that the class, hooks and parameter names stay untouched.
@@ -55,20 +55,24 @@ class SharedTrunk:
 
     def _wrap(
         self, forward: Callable[..., Any], *, last: bool
-    ) -> Callable[..., Tensor | tuple[Tensor, ...]]:
-        def shared_forward(
-            hidden_states: Tensor, *args: object, **kwargs: object
-        ) -> Tensor | tuple[Tensor, ...]:
+    ) -> Callable[..., Any]:
+        def shared_forward(hidden_states: Tensor, *args: object, **kwargs: object) -> Any:
             if self._replaying:
                 given = self._hidden if last and self._hidden is not None else hidden_states
-                return (given,) if self._returns_tuple else given
-            output: Tensor | tuple[Tensor, ...] = forward(hidden_states, *args, **kwargs)
+                return self._as_returned(given)
+            output = forward(hidden_states, *args, **kwargs)
             if last:
-                self._returns_tuple = isinstance(output, tuple)
-                self._hidden = output[0] if isinstance(output, tuple) else output
+                is_tuple = isinstance(output, tuple)
+                self._companions = len(output) - 1 if is_tuple else None
+                self._hidden = output[0] if is_tuple else output
             return output
 
         return shared_forward
+
+    def _as_returned(self, hidden: Tensor) -> Tensor | tuple[Tensor | None, ...]:
+        if self._companions is None:
+            return hidden
+        return (hidden, *[None] * self._companions)
 
     @contextmanager
     def replay(self, hidden: Tensor | None = None) -> Iterator[None]:

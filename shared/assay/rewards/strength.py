@@ -47,7 +47,7 @@ def strength(differences: NDArray[np.float64], calibration: Calibration | None) 
         mean=mean,
         std=None if one_member else float(differences.std()),
         votes=int((differences > 0).sum()),
-        probability=_probability(differences, calibration.temperature if calibration else 1.0),
+        probability=float(posterior(differences, calibration.temperature if calibration else 1.0)),
         quantile=quantile,
         action=None if quantile is None else choose_action(mean, quantile),
     )
@@ -67,8 +67,17 @@ def _quantile(mean: float, calibration: Calibration) -> float | None:
     return float(np.interp(mean, grid, np.linspace(0.0, 1.0, len(grid))))
 
 
-def _probability(differences: NDArray[np.float64], temperature: float) -> float:
-    return float(sigmoid(differences / temperature).mean())
+def posterior(differences: NDArray[np.float64], temperature: float) -> NDArray[np.float64]:
+    """Probability that `chosen` is better: `(1/M) sum_m sigmoid(d_m / T)`.
+
+    Args:
+        differences: score(chosen) - score(rejected) of each member, shape [..., members].
+        temperature: T > 0; above 1 the members are less sure.
+
+    Returns:
+        Shape [...].
+    """
+    return np.asarray(sigmoid(differences / temperature).mean(axis=-1))
 
 
 def sigmoid(x: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -16,11 +16,13 @@ from assay.models.calibration import fit_temperature
 from assay.models.checkpoints import read_backbone, read_classifier, read_tokenizer
 from assay.models.inputs import InputEncoder
 from assay.models.loading import default_format, describe_backbone, load, make_pooler
-from assay.models.manifest import Manifest
+from assay.models.manifest import Backbone, Manifest
 from assay.models.members import AdapterMembers, Members, WholeMembers
 from assay.models.options import LoadOptions
+from assay.models.pooling import ensure_head_bias
 from assay.models.saving import save
 from assay.models.scorer import EncodedInput
+from assay.models.trunk import transformer_layers
 from tiny_models import save_family
 
 torch.set_num_threads(1)
@@ -42,15 +44,17 @@ def manifest(backbone: Path | None = None, trunk_layers: int = 0) -> Manifest:
     )
 
 
-def adapters(folder: Path, members: int = 3, trunk_layers: int = 1) -> AdapterMembers:
+def adapters(
+    folder: Path, members: int = 3, trunk_layers: int = 1, backbone: Backbone | None = None
+) -> AdapterMembers:
     """Random adapters on the layers above the trunk, each with its own head."""
-    backbone = describe_backbone(str(folder), None, folder)
+    backbone = backbone or describe_backbone(str(folder), None, folder)
     base = read_backbone(backbone, OPTIONS)
-    pooler = make_pooler(base, read_tokenizer(str(folder), OPTIONS), OPTIONS)
+    pooler = make_pooler(base, read_tokenizer(str(folder), OPTIONS), OPTIONS, backbone)
     head = "score" if hasattr(base, "score") else "classifier"
     config = LoraConfig(
         r=4,
-        target_modules=["q_proj", "v_proj", "query", "value"],
+        target_modules=["q_proj", "v_proj", "query", "value", "query_proj", "value_proj"],
         layers_to_transform=[1],
         modules_to_save=[head],
     )
@@ -109,6 +113,56 @@ def adapters_alone(folder: Path, backbone: Path) -> Members:
     model = PeftModel.from_pretrained(base, str(folder))
     model.eval()
     return AdapterMembers(model, pooler, ["default"], trunk_layers=0)
+
+
+def mean_by_hand(folder: Path, layers: int, adapter: Path, text: tuple[str, str]) -> float:
+    """Backbone cut and pooled by hand: one text, no padding, the saved adapter merged in."""
+    base = AutoModelForSequenceClassification.from_pretrained(
+        folder, num_labels=1, num_hidden_layers=layers
+    )
+    ensure_head_bias(base)
+    merged = PeftModel.from_pretrained(base, str(adapter)).merge_and_unload().eval()
+    row = encoder(folder).encode(*text)
+    inputs = {"input_ids": torch.tensor([row.ids])}
+    if row.type_ids is not None:
+        inputs["token_type_ids"] = torch.tensor([row.type_ids])
+    backbone = getattr(merged, merged.base_model_prefix)
+    with torch.inference_mode():
+        hidden = backbone(**inputs).last_hidden_state[0]
+        head = merged.score if hasattr(merged, "score") else merged.classifier
+        return float(head(hidden.mean(dim=0)))
+
+
+@pytest.mark.parametrize("family", ["bert", "llama-pad-is-eos", "deberta"])
+def test_a_head_on_the_mean_of_the_tokens_reads_the_real_ones_alone(
+    family: str, tmp_path: Path
+) -> None:
+    folder = save_family(family, tmp_path / "backbone")
+    backbone = describe_backbone(str(folder), None, folder, layers=2, pool="mean")
+    members = adapters(folder, members=2, backbone=backbone)
+    saved = save(
+        members,
+        encoder(folder),
+        manifest(folder, 1).model_copy(update={"backbone": backbone}),
+        tmp_path / "store",
+    )
+    model = load("toy@3", store=tmp_path / "store")
+    expected = [
+        [mean_by_hand(folder, 2, saved / f"members/member_{i}", text) for i in range(2)]
+        for text in TEXTS
+    ]
+    np.testing.assert_allclose(scores(model.members, folder), expected, atol=1e-5)
+    assert model.card.assay.pool == "mean"
+
+
+def test_only_the_lowest_layers_of_a_backbone_are_kept(tmp_path: Path) -> None:
+    folder = save_family("bert", tmp_path / "backbone")
+    whole = describe_backbone(str(folder), None, folder)
+    kept = read_backbone(describe_backbone(str(folder), None, folder, layers=1), OPTIONS)
+    assert len(transformer_layers(kept)) == 1
+    lowest = transformer_layers(read_backbone(whole, OPTIONS))[0].state_dict()
+    for name, weight in transformer_layers(kept)[0].state_dict().items():
+        assert torch.equal(weight, lowest[name])
 
 
 def test_a_shared_trunk_changes_no_score(tmp_path: Path) -> None:

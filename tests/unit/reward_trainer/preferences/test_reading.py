@@ -93,6 +93,7 @@ def test_a_folder_is_read_in_order_of_names_and_split_picks_files(tmp_path: Path
     for name, text in [("b_train", "one"), ("a-train", "two"), ("valid", "three")]:
         (tmp_path / f"{name}.jsonl").write_text(lines({**ROW, "chosen": text}))
     (tmp_path / "README.md").write_text("not data")
+    (tmp_path / "valid.dropped.jsonl").write_text(lines(ROW))  # not to be trained on
     assert read_preferences(str(tmp_path))["chosen"][:] == ["two", "one", "three"]
     assert read_preferences(str(tmp_path), split="train")["chosen"][:] == ["two", "one"]
     with pytest.raises(DataError, match="no file with 'test' in its name"):

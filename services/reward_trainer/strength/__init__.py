@@ -1,0 +1,1 @@
+"""`assay strength`: how strongly, and how surely, an ensemble agrees with each label."""
