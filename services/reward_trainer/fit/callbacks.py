@@ -13,6 +13,7 @@ from reward_trainer.fit.trainer import RankingTrainer
 from reward_trainer.fit.watch import look
 
 _LOG = logging.getLogger(__name__)
+_SHOWN = {"loss": "loss", "accuracy": "accuracy", "eval_accuracy": "dev"}
 
 
 class Bar(TrainerCallback):
@@ -21,6 +22,7 @@ class Bar(TrainerCallback):
     def __init__(self, name: str, progress: Progress) -> None:
         self._name = name
         self._progress = progress
+        self._shown: dict[str, float] = {}
 
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
@@ -42,10 +44,9 @@ class Bar(TrainerCallback):
         logs: dict[str, float] | None = None,
         **_: Any,
     ) -> None:
-        shown = {"loss": "loss", "accuracy": "accuracy", "eval_accuracy": "dev"}
-        parts = [f"{shown[k]} {v:.3f}" for k, v in (logs or {}).items() if k in shown]
-        if parts:
-            self._progress.update(self._task, description=f"{self._name}: {', '.join(parts)}")
+        self._shown |= {_SHOWN[k]: v for k, v in (logs or {}).items() if k in _SHOWN}
+        parts = [f"{name} {value:.3f}" for name, value in self._shown.items()]
+        self._progress.update(self._task, description=" ".join([self._name, *parts]))
 
 
 class Watch(TrainerCallback):

@@ -36,7 +36,7 @@ def train_on_ray(job: Job, workers: int) -> None:
     )
     try:
         trainer.fit()
-    except Exception as error:  # noqa: BLE001 - Ray wraps whatever a worker raised
+    except Exception as error:
         raise _cause(error) from error
 
 

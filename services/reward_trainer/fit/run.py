@@ -22,7 +22,6 @@ from assay.models.saving import save
 from reward_trainer.evaluate.accuracy import Accuracy, accuracy_by_subset
 from reward_trainer.evaluate.tables import accuracy_table, print_table
 from reward_trainer.fit.checkpoints import Outcome
-from reward_trainer.fit.ensemble import Ensemble
 from reward_trainer.fit.pairs import Pair, bare_prompt, find_source, pairs_of, read_sources
 from reward_trainer.fit.progress import bars
 from reward_trainer.fit.recipe import Recipe, load_recipe
@@ -125,10 +124,10 @@ def _job(settings: FitSettings, recipe: Recipe, split: Split) -> Job:
 
 def _in_training_form(pair: Pair, recipe: Recipe) -> Pair:
     """A share of the single-turn prompts without HH marks, so that both forms are understood."""
-    if isinstance(pair.prompt, str):
-        if position(recipe.split_salt, pair.prompt) < recipe.plain_share:
-            return replace(pair, prompt=bare_prompt(pair.prompt))
-    return pair
+    if not isinstance(pair.prompt, str):
+        return pair
+    plain = position(recipe.split_salt, pair.prompt) < recipe.plain_share
+    return replace(pair, prompt=bare_prompt(pair.prompt)) if plain else pair
 
 
 def _finish(job: Job, split: Split, out: Path, console: Console) -> Path:

@@ -1,4 +1,4 @@
-"""What preference strength does to the labels: flips, margins and soft targets of the train part."""
+"""What preference strength does to the train part: flips, margins and soft targets."""
 
 from __future__ import annotations
 
