@@ -7,6 +7,9 @@ from typing import Annotated
 
 import typer
 
+from reward_trainer.denoise.command import command as denoise
+from reward_trainer.strength.command import command as strength
+
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 
 
@@ -33,6 +36,10 @@ def fit(
         typer.echo(f"assay fit: {error.detail}", err=True)
         raise typer.Exit(2) from None
     typer.echo(folder)
+
+
+app.command("strength")(strength)
+app.command("denoise")(denoise)
 
 
 if __name__ == "__main__":
