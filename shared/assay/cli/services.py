@@ -25,6 +25,11 @@ def denoise(context: typer.Context) -> None:
     _become("reward_trainer", ["denoise", *context.args])
 
 
+def evaluate(context: typer.Context) -> None:
+    """Measure how well reward models rank pairs; `assay evaluate --help` lists the flags."""
+    _become("reward_trainer", ["evaluate", *context.args])
+
+
 def bench(context: typer.Context) -> None:
     """Measure a server on this machine; `assay bench --help` lists what."""
     _become("reward_server.bench", context.args)
