@@ -1,20 +1,26 @@
-"""`python -m reward_trainer`: training reward models from files of preference pairs."""
+"""`python -m reward_trainer`: training and evaluating reward models with preference pairs."""
 
 from __future__ import annotations
 
 import typer
 
+from reward_trainer.denoise.command import command as denoise
+from reward_trainer.evaluate.command import command as evaluate
 from reward_trainer.fit.command import command as fit
+from reward_trainer.strength.command import command as strength
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 
 
 @app.callback()
 def _commands() -> None:
-    """Train reward models."""
+    """Train and evaluate reward models."""
 
 
 app.command("fit")(fit)
+app.command("strength")(strength)
+app.command("denoise")(denoise)
+app.command("evaluate")(evaluate)
 
 
 if __name__ == "__main__":

@@ -50,7 +50,7 @@ def by_plain_peft(member: Path, pairs: list[tuple[str, str]]) -> list[float]:
         num_labels=1,
         num_hidden_layers=manifest.backbone.layers,
     )
-    model = PeftModel.from_pretrained(base, str(member)).eval().base_model.model
+    model: Any = PeftModel.from_pretrained(base, str(member)).eval().base_model.model
     tokenizer: Any = AutoTokenizer.from_pretrained(FOLDER)
     scores = []
     for prompt, completion in pairs:

@@ -8,7 +8,6 @@ from reward_trainer.evaluate.calibration import CalibrationBin, FoldedCalibratio
 from reward_trainer.evaluate.length import LengthBin, ScoreByLength
 from reward_trainer.evaluate.report import (
     ModelReport,
-    PairResults,
     Raters,
     Report,
     RewardBench2Results,
@@ -61,13 +60,13 @@ def _model(model: ModelReport) -> Iterator[Table]:
     if model.truncated:
         cut = f"{model.truncated:,} of {model.texts:,} texts cut to {model.max_tokens:,} tokens"
         name = f"{name}; {cut}"
-    if isinstance(results, PairResults):
+    if results.kind == "pairs":
         yield accuracy_table(f"Accuracy: {name}", results.accuracy)
         if results.reward_bench is not None:
             yield _reward_bench(f"RewardBench: {name}", results.reward_bench)
         yield _calibration(f"Calibration: {model.name}", results.calibration)
         yield _length(f"Score by length: {model.name}", results.length)
-    elif isinstance(results, RmBenchResults):
+    elif results.kind == "rm-bench":
         yield _rm_bench(f"RM-Bench: {name}", results)
     else:
         yield _reward_bench_2(f"RewardBench 2: {name}", results)

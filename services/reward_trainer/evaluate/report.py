@@ -34,6 +34,7 @@ class Data(_Record):
 class PairResults(_Record):
     """One model on preference pairs."""
 
+    kind: Literal["pairs"] = "pairs"
     accuracy: list[Accuracy]
     calibration: FoldedCalibration
     length: ScoreByLength
@@ -45,6 +46,7 @@ class PairResults(_Record):
 class RmBenchResults(_Record):
     """One model on RM-Bench, beside a model that prefers the longer text."""
 
+    kind: Literal["rm-bench"] = "rm-bench"
     rows: list[RmBenchRow]
     longer: list[RmBenchRow]
 
@@ -52,6 +54,7 @@ class RmBenchResults(_Record):
 class RewardBench2Results(_Record):
     """One model on RewardBench 2, beside a model that prefers the longer text."""
 
+    kind: Literal["reward-bench-2"] = "reward-bench-2"
     rows: list[RewardBench2Row]
     longer: list[RewardBench2Row]
 
@@ -64,7 +67,7 @@ class ModelReport(_Record):
     max_tokens: int = Field(description="Longest input.")
     truncated: int = Field(description="Distinct texts that lost prompt tokens to that limit.")
     texts: int = Field(description="Distinct texts.")
-    results: PairResults | RmBenchResults | RewardBench2Results
+    results: PairResults | RmBenchResults | RewardBench2Results = Field(discriminator="kind")
 
 
 class Raters(_Record):

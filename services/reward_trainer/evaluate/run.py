@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 
+import httpx
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, SecretStr
 from rich.console import Console
@@ -88,13 +90,13 @@ def evaluate(settings: EvaluateSettings, console: Console | None = None) -> Repo
 
 def _check(settings: EvaluateSettings) -> None:
     scored = settings.model is not None or settings.url is not None
+    if settings.against is not None and not scored:
+        raise InvalidInputError("--against needs a first model: --model or --url")
     if not scored and len(settings.labels) < 2:
         raise InvalidInputError(
             "nothing to evaluate: name a model (--model), a server (--url), or two label columns "
             "(--labels A --labels B)"
         )
-    if settings.against is not None and not scored:
-        raise InvalidInputError("--against needs a first model: --model or --url")
     if len(set(settings.labels)) < len(settings.labels):
         raise InvalidInputError("--labels names a column twice")
 
@@ -116,12 +118,16 @@ def _score(settings: EvaluateSettings, layout: Layout, console: Console) -> dict
         asked.append((None, settings.against) if remote else (settings.against, None))
     columns = (*Progress.get_default_columns(), MofNCompleteColumn(), TimeElapsedColumn())
     named: dict[str, Scores] = {}
-    with Progress(*columns, console=console) as progress:
-        for model, url in asked:
-            with opened(model, url=url, key=key, device=settings.device) as score:
+    with ExitStack() as stack:
+        scorers = [
+            stack.enter_context(opened(model, url=url, key=key, device=settings.device))
+            for model, url in asked
+        ]
+        for score, (model, url) in zip(scorers, asked, strict=True):
+            with Progress(*columns, console=console) as progress:
                 scores = score(layout.texts, progress)
-            name = scores.model if scores.model not in named else f"{scores.model} ({url or model})"
-            named[name if name not in named else f"{name} again"] = scores
+            place = httpx.URL(url).netloc.decode() if url else model
+            named[f"{scores.model} ({place})" if scores.model in named else scores.model] = scores
     return named
 
 

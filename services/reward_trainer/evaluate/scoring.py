@@ -65,6 +65,7 @@ class ScoreTexts(Protocol):
     """Scores any number of texts, all by one version.
 
     Raises:
+        ModelLoadError: a local model cannot be loaded.
         ScoringError: a score is missing or not finite; the text is named.
         AssayError: a text does not fit the model, or the server fails.
     """
@@ -76,7 +77,7 @@ class ScoreTexts(Protocol):
 def opened(
     model: str | None, *, url: str | None = None, key: str | None = None, device: str = "auto"
 ) -> Iterator[ScoreTexts]:
-    """The scores of a local model or of a server.
+    """The scores of a local model, which is loaded when it is first asked, or of a server.
 
     Args:
         model: folder, name or hub id; with `url` the version that must answer, None = serving.
@@ -85,7 +86,7 @@ def opened(
         device: for a local model; `auto` = cuda if there is one.
 
     Raises:
-        ModelLoadError: there is no such model, or it cannot be loaded.
+        ModelNotFoundError: there is no such model.
         AssayError: the server does not answer, wants another key, or has no such model.
     """
     if url is None:
@@ -100,11 +101,12 @@ def opened(
 def _local(name: str, device: str) -> ScoreTexts:
     from assay.models.loading import load
     from assay.models.options import LoadOptions
+    from assay.models.resolve import resolve
 
-    model = load(name, LoadOptions(device=device))
+    resolve(name)
 
     def score(texts: Sequence[Text], progress: Progress) -> Scores:
-        return _score_locally(model, texts, progress)
+        return _score_locally(load(name, LoadOptions(device=device)), texts, progress)
 
     return score
 

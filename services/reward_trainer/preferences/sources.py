@@ -103,12 +103,15 @@ def _from_rows(path: Path, rows: Sequence[tuple[int, dict[str, Any]]]) -> Source
 
 
 def _table(values: Mapping[str, list[Any]], path: Path) -> datasets.Dataset:
-    for name, column in values.items():
-        try:
-            datasets.Dataset.from_dict({name: column})
-        except _ARROW_ERRORS as error:
+    try:
+        return datasets.Dataset.from_dict(dict(values))
+    except _ARROW_ERRORS as error:
+        if len(values) == 1:
+            (name,) = values
             raise DataError(f"{path.name}: column {name!r} is not of one type: {error}") from error
-    return datasets.Dataset.from_dict(dict(values))
+        for name, column in values.items():
+            _table({name: column}, path)
+        raise
 
 
 def _json_rows(path: Path) -> list[tuple[int, dict[str, Any]]]:

@@ -17,6 +17,9 @@ app.command(context_settings=up.PASS_ON)(up.up)
 app.command(context_settings=up.PASS_ON_ALL)(up.serve)
 app.command()(score.score)
 app.command(context_settings=up.PASS_ON_ALL)(services.fit)
+app.command(context_settings=up.PASS_ON_ALL)(services.strength)
+app.command(context_settings=up.PASS_ON_ALL)(services.denoise)
+app.command(context_settings=up.PASS_ON_ALL)(services.evaluate)
 app.command(context_settings=up.PASS_ON_ALL)(services.bench)
 
 

@@ -15,6 +15,21 @@ def fit(context: typer.Context) -> None:
     _become("reward_trainer", ["fit", *context.args])
 
 
+def strength(context: typer.Context) -> None:
+    """Measure how surely an ensemble agrees with each label; `assay strength --help`."""
+    _become("reward_trainer", ["strength", *context.args])
+
+
+def denoise(context: typer.Context) -> None:
+    """Flip, smooth, drop or give margins to doubtful pairs; `assay denoise --help`."""
+    _become("reward_trainer", ["denoise", *context.args])
+
+
+def evaluate(context: typer.Context) -> None:
+    """Measure how well reward models rank pairs; `assay evaluate --help` lists the flags."""
+    _become("reward_trainer", ["evaluate", *context.args])
+
+
 def bench(context: typer.Context) -> None:
     """Measure a server on this machine; `assay bench --help` lists what."""
     _become("reward_server.bench", context.args)
