@@ -75,8 +75,8 @@ def command(
 
     console = Console(stderr=True)
     logging.getLogger("reward_trainer").addHandler(_handler(console))
-    transformers_logging.set_verbosity_error()
-    transformers_logging.disable_progress_bar()
+    transformers_logging.set_verbosity_error()  # type: ignore[no-untyped-call]
+    transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     changes = {
         "model": name,
         "backbone": backbone,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,7 @@ class Pair:
         strength: ensemble mean of score(chosen) - score(rejected), if it was measured.
         margin: the difference of scores that the loss asks for; None = the recipe's choice.
         smoothing: how probable it is that the label is wrong, in the loss.
+        flipped: whether the label was turned round before it came here.
     """
 
     source: str
@@ -43,6 +44,15 @@ class Pair:
     strength: float | None = None
     margin: float | None = None
     smoothing: float = 0.0
+    flipped: bool = False
+
+    def swapped(self) -> Pair:
+        """The same texts under the opposite label."""
+        return replace(self, chosen=self.rejected, rejected=self.chosen)
+
+    def as_labelled(self) -> Pair:
+        """The pair under its first label: what denoising made of it is nothing to measure by."""
+        return replace(self.swapped(), flipped=False) if self.flipped else self
 
     @property
     def extra_length(self) -> int:
@@ -71,7 +81,7 @@ def read_sources(folder: Path, recipe: Recipe) -> list[Pair]:
 
 def _read_source(folder: Path, source: Source) -> list[Pair]:
     table = read_preferences(str(find_source(folder, source.name)))
-    return _without_repeats(pairs_of(table, _roots(table, source), source.name))
+    return without_repeats(pairs_of(table, _roots(table, source), source.name))
 
 
 def find_source(folder: Path, name: str) -> Path:
@@ -97,7 +107,7 @@ def pairs_of(
     table: datasets.Dataset,
     roots: Sequence[str],
     source: str = "",
-    numbers: Mapping[str, Sequence[float]] | None = None,
+    numbers: Mapping[str, Sequence[Any]] | None = None,
 ) -> list[Pair]:
     """The rows of a table of preference pairs.
 
@@ -105,7 +115,7 @@ def pairs_of(
         table: as `read_preferences` gives it.
         roots: the root of each row.
         source: its name.
-        numbers: values of `weight`, `strength`, `margin` or `smoothing`, one a row.
+        numbers: values of `weight`, `strength`, `margin`, `smoothing` or `flipped`, one a row.
 
     Raises:
         DataError: there are no rows, a column is missing, or a row is empty or has the same text
@@ -118,12 +128,13 @@ def pairs_of(
     for index, root in enumerate(roots):
         where = f"{source} row {index + 1}".strip()
         sides = pair_of({name: plain(column[index]) for name, column in texts.items()}, where)
-        values = {name: column[index] for name, column in (numbers or {}).items()}
+        values: dict[str, Any] = {name: row[index] for name, row in (numbers or {}).items()}
         pairs.append(Pair(source, index + 1, root, *map(as_prompt, sides), **values))
     return pairs
 
 
-def _without_repeats(pairs: Sequence[Pair]) -> list[Pair]:
+def without_repeats(pairs: Sequence[Pair]) -> list[Pair]:
+    """Each pair once, the first time that it occurs."""
     return list({pair.key: pair for pair in reversed(pairs)}.values())[::-1]
 
 

@@ -73,6 +73,11 @@ class Objective(_Frozen):
         """Whether it reads the strength of each pair."""
         return self.flip > 0 or self.smoothing in ("negative", "strength")
 
+    @property
+    def denoises(self) -> bool:
+        """Whether it changes labels or what the loss makes of them."""
+        return self.flip > 0 or self.margin != "none" or self.smoothing != "none"
+
 
 class Recipe(_Frozen):
     """Everything that a trained model depends on but the data."""

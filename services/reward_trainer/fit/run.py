@@ -22,7 +22,14 @@ from assay.models.saving import save
 from reward_trainer.evaluate.accuracy import Accuracy, accuracy_by_subset
 from reward_trainer.evaluate.tables import accuracy_table, print_table
 from reward_trainer.fit.checkpoints import Outcome
-from reward_trainer.fit.pairs import Pair, bare_prompt, find_source, pairs_of, read_sources
+from reward_trainer.fit.pairs import (
+    Pair,
+    bare_prompt,
+    find_source,
+    pairs_of,
+    read_sources,
+    without_repeats,
+)
 from reward_trainer.fit.progress import bars
 from reward_trainer.fit.recipe import Recipe, load_recipe
 from reward_trainer.fit.splits import Split, position, split_by_root
@@ -104,7 +111,11 @@ def _read_split(settings: FitSettings, recipe: Recipe) -> Split:
     columns = target_columns(table, recipe, settings.data)
     name = folder.name.partition(".")[0] if folder.exists() else settings.data
     pairs = pairs_of(table, groups_of(table, settings.group), name, columns)
-    return split_by_root(pairs, recipe.model_copy(update={"sources": ()}))
+    split = split_by_root(pairs, recipe.model_copy(update={"sources": ()}))
+    dev, test = (
+        without_repeats([pair.as_labelled() for pair in part]) for part in (split.dev, split.test)
+    )
+    return replace(split, dev=dev, test=test)
 
 
 def _job(settings: FitSettings, recipe: Recipe, split: Split) -> Job:

@@ -90,7 +90,9 @@ def _cut(rows: Group, sides: Sides, tokens: Sequence[int], limit: int) -> list[G
     groups = []
     while rows:
         texts: set[int] = set()
-        group, rest, used = [], [], 0
+        group: Group = []
+        rest: Group = []
+        used = 0
         for row in rows:
             extra = sum(tokens[text] for text in set(sides[row]) - texts)
             if not group or used + extra <= limit:

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from assay.objectives import random_prototypes
 from reward_trainer.fit.ensemble import Member
 
 _WEIGHTS = "model."
@@ -43,9 +44,16 @@ class StepScorer(nn.Module):
         member.head.register_forward_pre_hook(self._capture)
         # accelerate's FSDP policy looks for it here: the classes that are wrapped one by one.
         self._no_split_modules = getattr(member.pooler.model, "_no_split_modules", None)
+        self._head = [member.head]  # in a list, so that it is registered once, inside the model
+        self.prototypes: nn.Parameter | None = None
         if prototypes:
-            width = member.head.in_features
-            self.prototypes = nn.Parameter(torch.randn(prototypes, width) / width**0.5)
+            directions = random_prototypes(prototypes, member.head.in_features)
+            self.prototypes = nn.Parameter(directions.to(member.head.weight.device))
+
+    @property
+    def head_weight(self) -> Tensor:
+        """Weight of the reward head, shape [1, width]."""
+        return self._head[0].weight
 
     def forward(self, batches: Sequence[Mapping[str, Any]], texts: int, views: int = 1) -> Scores:
         """Score every text, `views` times.

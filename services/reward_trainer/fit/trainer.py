@@ -46,8 +46,10 @@ class RankingTrainer(Trainer):
         **rest: Any,
     ) -> None:
         super().__init__(model=scorer, args=args, train_dataset=train, eval_dataset=dev, **rest)
+        self._scorer, self._train = scorer, train
         self._name = name
         self._objective = objective
+        self._folder = Path(str(args.output_dir))
         self._sums: dict[str, float] = defaultdict(float)
 
     def compute_loss(
@@ -64,7 +66,8 @@ class RankingTrainer(Trainer):
         """
         views = 1 if self._objective.contrastive == "none" else 2
         scores = model(inputs["batches"], inputs["texts"], views)
-        loss = step_loss(scores, inputs, self._objective, self.model)
+        scorer = self._scorer
+        loss = step_loss(scores, inputs, self._objective, scorer.head_weight, scorer.prototypes)
         if not loss.total.isfinite():
             raise ScoringError(self._not_finite(f"the loss is {loss.total.item()}", inputs["rows"]))
         self._rows = inputs["rows"]
@@ -91,7 +94,7 @@ class RankingTrainer(Trainer):
         metric_key_prefix: str = "eval",
     ) -> dict[str, float]:
         """Measure the dev pairs under plain Bradley-Terry, whatever the training's objective."""
-        model = self._wrap_model(self.model, training=False)
+        model = self._scorer
         model.eval()
         sums = torch.zeros(5, device=self.args.device, dtype=torch.float64)
         with torch.no_grad():
@@ -115,25 +118,25 @@ class RankingTrainer(Trainer):
         """
         if self.accelerator.scaler is not None:  # fp16: the scaler skips such steps
             return
-        gradients = [p.grad for p in self.model.parameters() if p.grad is not None]
+        gradients = [p.grad for p in self._scorer.parameters() if p.grad is not None]
         if not all(bool(gradient.isfinite().all()) for gradient in gradients):
             raise ScoringError(self._not_finite("a gradient is not finite", self._rows))
 
     def _not_finite(self, what: str, rows: list[str]) -> str:
         shown = ", ".join(rows[:_NAMED_ROWS])
         more = f" and {len(rows) - _NAMED_ROWS} more" if len(rows) > _NAMED_ROWS else ""
-        kept = last_checkpoint(Path(self.args.output_dir))
+        kept = last_checkpoint(self._folder)
         return (
             f"{self._name}, step {self.state.global_step + 1}: {what} ({shown}{more}); look at "
             f"those pairs, or lower the learning rate; last good checkpoint: {kept or 'none yet'}"
         )
 
-    def _get_train_sampler(self, train_dataset: Dataset[Any] | None = None) -> SequentialSampler:
-        return SequentialSampler(self.train_dataset)
+    def _get_train_sampler(self, train_dataset: Any = None) -> SequentialSampler:
+        return SequentialSampler(self._train)
 
     def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
         if state_dict is None:
-            named = self.model.named_parameters()
+            named = self._scorer.named_parameters()
             state_dict = {name: weight for name, weight in named if weight.requires_grad}
         super()._save(output_dir, state_dict)
 
@@ -141,9 +144,9 @@ class RankingTrainer(Trainer):
         try:
             super()._save_checkpoint(model, trial)
         except (OSError, RuntimeError, SafetensorError) as error:
-            folder = Path(self.args.output_dir) / f"checkpoint-{self.state.global_step}"
+            folder = self._folder / f"checkpoint-{self.state.global_step}"
             shutil.rmtree(folder, ignore_errors=True)
             raise DataError(
                 f"{folder} cannot be written: {error}; free some disk and run the same command: it "
-                f"goes on from {last_checkpoint(folder.parent) or 'the start'}"
+                f"goes on from {last_checkpoint(self._folder) or 'the start'}"
             ) from error

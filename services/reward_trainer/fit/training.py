@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from rich.progress import Progress
 from transformers import TrainingArguments
-from transformers.integrations import TensorBoardCallback
+from transformers.integrations.integration_utils import TensorBoardCallback
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
 
 from assay.models.members import Members
@@ -27,8 +27,9 @@ from reward_trainer.fit.checkpoints import (
     write_result,
 )
 from reward_trainer.fit.ensemble import Ensemble, Member
+from reward_trainer.fit.losses import contrastive_options
 from reward_trainer.fit.pairs import Pair
-from reward_trainer.fit.recipe import Objective, Recipe
+from reward_trainer.fit.recipe import Recipe
 from reward_trainer.fit.scorer import StepScorer, model_weights
 from reward_trainer.fit.steps import (
     EncodedPairs,
@@ -43,7 +44,6 @@ from reward_trainer.fit.trunk_cache import TrunkCache
 _EVALUATIONS, _LOGS = 8, 50
 _WATCHED_PAIRS = 400
 _CLIP_NORM = 1.0
-_PROTOTYPES = {"swav": 50, "swav-diff": 20}
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,7 @@ def job_digest(recipe: Recipe, pairs: Sequence[Pair]) -> str:
 
 def is_first_process(job: Job) -> bool:
     """Whether this process is the one that writes and reports; True if it is alone."""
-    return _arguments(job, 0, steps=1).process_index == 0
+    return int(_arguments(job, 0, steps=1).process_index) == 0
 
 
 def train_members(job: Job, progress: Progress, cache: TrunkCache | None = None) -> None:
@@ -137,7 +137,8 @@ class _Run:
         job, recipe = self._job, self._job.recipe
         folder = job.member_folder(index)
         member = self._ensemble.fresh(index)
-        scorer = StepScorer(member, _prototypes(recipe.objective))
+        contrastive = contrastive_options(recipe.objective)
+        scorer = StepScorer(member, (contrastive and contrastive.prototypes) or 0)
         train = self._steps(self._train, recipe.seed + index)
         dev = self._steps(self._dev, 0) if self._dev.pairs else None
         watch, guard = Watch(folder.name), GradientGuard()
@@ -185,7 +186,7 @@ class _Run:
             from torch.utils.tensorboard import SummaryWriter
 
             writer = SummaryWriter(str(self._job.folder / "tensorboard" / name))
-            reports.append(TensorBoardCallback(writer))
+            reports.append(TensorBoardCallback(writer))  # type: ignore[no-untyped-call]
         return reports
 
 
@@ -222,10 +223,6 @@ def _arguments(job: Job, index: int, steps: int) -> TrainingArguments:
     # Several GPUs in one process would be torch's DataParallel, which cannot split a step.
     arguments._n_gpu = min(arguments.n_gpu, 1)
     return arguments
-
-
-def _prototypes(objective: Objective) -> int:
-    return objective.prototypes or _PROTOTYPES.get(objective.contrastive, 0)
 
 
 def _last_loss(history: Sequence[dict[str, Any]]) -> float:
