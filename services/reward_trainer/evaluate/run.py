@@ -117,18 +117,26 @@ def _score(settings: EvaluateSettings, layout: Layout, console: Console) -> dict
         remote = settings.against.startswith(("http://", "https://"))
         asked.append((None, settings.against) if remote else (settings.against, None))
     columns = (*Progress.get_default_columns(), MofNCompleteColumn(), TimeElapsedColumn())
-    named: dict[str, Scores] = {}
+    found: list[Scores] = []
     with ExitStack() as stack:
         scorers = [
             stack.enter_context(opened(model, url=url, key=key, device=settings.device))
             for model, url in asked
         ]
-        for score, (model, url) in zip(scorers, asked, strict=True):
+        for score in scorers:
             with Progress(*columns, console=console) as progress:
-                scores = score(layout.texts, progress)
-            place = httpx.URL(url).netloc.decode() if url else model
-            named[f"{scores.model} ({place})" if scores.model in named else scores.model] = scores
-    return named
+                found.append(score(layout.texts, progress))
+    places = [httpx.URL(url).netloc.decode() if url else str(model) for model, url in asked]
+    return dict(zip(_names([scores.model for scores in found], places), found, strict=True))
+
+
+def _names(models: Sequence[str], places: Sequence[str]) -> list[str]:
+    """Versions, with their places if they are the same, numbered if those are the same too."""
+    if len(set(models)) == len(models):
+        return list(models)
+    if len(set(places)) == len(places):
+        return [f"{model} ({place})" for model, place in zip(models, places, strict=True)]
+    return [f"{model} ({number})" for number, model in enumerate(models, start=1)]
 
 
 def _data(settings: EvaluateSettings, examples: Examples) -> Data:
