@@ -120,10 +120,12 @@ class Ensemble:
     def _adapters(self, base: PreTrainedModel, names: Sequence[str]) -> AdapterMembers:
         """Every linear layer above the trunk gets an adapter; heads are trained whole."""
         pooler = make_pooler(base, self.tokenizer, self.options, self.backbone)
+        layers = self._linear_layers(base)
         config = LoraConfig(
             r=self.recipe.rank,
             lora_alpha=self.recipe.alpha,
-            target_modules=self._linear_layers(base),
+            target_modules=list(layers),
+            fan_in_fan_out=any(isinstance(layer, Conv1D) for layer in layers.values()),
             modules_to_save=[_module_name(base, reward_head(base))],
         )
         model = get_peft_model(base, config, adapter_name=names[0])
@@ -143,13 +145,13 @@ class Ensemble:
             )
         return layers[self.recipe.trunk_layers :]
 
-    def _linear_layers(self, base: PreTrainedModel) -> list[str]:
+    def _linear_layers(self, base: PreTrainedModel) -> dict[str, nn.Module]:
         above = {id(m) for layer in self._trained_layers(base) for m in layer.modules()}
-        return [
-            name
+        return {
+            name: module
             for name, module in base.named_modules()
             if isinstance(module, nn.Linear | Conv1D) and id(module) in above
-        ]
+        }
 
     def _describe(self, location: str) -> Backbone:
         recipe, folder = self.recipe, Path(location)
