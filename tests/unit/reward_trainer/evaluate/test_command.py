@@ -197,3 +197,12 @@ def test_labels_of_a_benchmark_are_refused(tmp_path: Path) -> None:
     row = {"prompt": "p", "chosen": ["a", "b", "c"], "rejected": ["d", "e", "f"], "domain": "chat"}
     done = run(write(tmp_path, [row]), "--labels", "a", "--labels", "b")
     assert "labels are of preference pairs" in done.output
+
+
+def test_a_report_that_cannot_be_written_is_still_shown(
+    tmp_path: Path, server: ScriptedServer
+) -> None:
+    done = run(write(tmp_path, ROWS), "--url", server.url, "--out", "/dev/full")
+    assert done.exit_code == 2
+    assert "Accuracy: toy@7" in done.output
+    assert "cannot be written to /dev/full: No space left" in done.output
