@@ -93,12 +93,12 @@ class Ensemble:
     def trained(self, weights: Sequence[Mapping[str, Tensor]]) -> Members:
         """All members with the weights that their trainings ended with."""
         if self.recipe.adapter == "full":
-            poolers = []
-            for own in weights:
-                member = self._whole(self._base())
+            members = [self._whole(self._base()) for _ in weights]
+            for member, own in zip(members, weights, strict=True):
                 load_weights(member.model, own)
-                poolers.append(member.pooler)
-            return WholeMembers(poolers)
+                if len(members) == 1 and not _has_bias(member.pooler.model):
+                    member.head.bias = None  # which only a centred ensemble needs
+            return WholeMembers([member.pooler for member in members])
         adapters = self._adapters(self._base(), self.names)
         for own in weights:
             load_weights(adapters.model, own)
@@ -115,7 +115,10 @@ class Ensemble:
         if self.recipe.trunk_layers:
             trunk = SharedTrunk(base, self.recipe.trunk_layers)
             _freeze_below(base, self._trained_layers(base))
-        return Member(base, pooler, reward_head(base), trunk)
+        head = reward_head(base)
+        if not _has_bias(base):
+            head.bias.requires_grad_(False)
+        return Member(base, pooler, head, trunk)
 
     def _adapters(self, base: PreTrainedModel, names: Sequence[str]) -> AdapterMembers:
         """Every linear layer above the trunk gets an adapter; heads are trained whole."""
@@ -197,6 +200,12 @@ def _freeze_below(base: PreTrainedModel, trained: Sequence[nn.Module]) -> None:
             break
     for layer in trained:
         layer.requires_grad_(True)
+
+
+def _has_bias(base: PreTrainedModel) -> bool:
+    """Whether the head of the model's class has a bias, without the one that reading it adds."""
+    with torch.device("meta"):
+        return reward_head(type(base)(base.config)).bias is not None
 
 
 def _module_name(base: nn.Module, wanted: nn.Module) -> str:

@@ -10,12 +10,12 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-import torch
 from rich.progress import Progress
 from transformers import TrainingArguments
 from transformers.integrations.integration_utils import TensorBoardCallback
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
 
+from assay.errors import DataError, StartupError
 from assay.models.members import Members
 from reward_trainer.fit.callbacks import Bar, GradientGuard, Watch
 from reward_trainer.fit.checkpoints import (
@@ -26,7 +26,7 @@ from reward_trainer.fit.checkpoints import (
     read_weights,
     write_result,
 )
-from reward_trainer.fit.ensemble import Ensemble, Member
+from reward_trainer.fit.ensemble import Ensemble, Member, resolve_device
 from reward_trainer.fit.losses import contrastive_options
 from reward_trainer.fit.pairs import Pair
 from reward_trainer.fit.recipe import Recipe
@@ -102,6 +102,10 @@ def train_members(job: Job, progress: Progress, cache: TrunkCache | None = None)
     """
     if all(is_done(job.member_folder(index)) for index in range(job.recipe.members)):
         return
+    try:
+        job.folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise DataError(f"{job.folder} cannot be written: {error.strerror}") from error
     own = cache or TrunkCache(job.folder / "trunk")
     try:
         _Run(job, progress, own).all_members()
@@ -197,7 +201,9 @@ class _Run:
 
 def _arguments(job: Job, index: int, steps: int) -> TrainingArguments:
     recipe = job.recipe
-    on_cpu = job.device == "cpu" or not torch.cuda.is_available()
+    on_cpu = resolve_device(job.device) == "cpu"
+    if on_cpu and recipe.precision == "fp16":
+        raise StartupError("precision fp16 needs a GPU: choose bf16 or no")
     arguments = TrainingArguments(
         output_dir=str(job.member_folder(index)),
         per_device_train_batch_size=1,

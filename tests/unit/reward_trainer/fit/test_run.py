@@ -66,21 +66,26 @@ def test_fit_learns_saves_measures_and_calibrates_an_ensemble(
     assert list((tmp_path / "store" / ".fit").glob("*/tensorboard/member_1/events*"))
 
 
+@pytest.mark.parametrize("family", ["bert", "gpt2"])
 def test_a_single_whole_model_loads_with_plain_transformers(
-    backbones: Backbones, tmp_path: Path
+    family: str, backbones: Backbones, tmp_path: Path
 ) -> None:
     import torch
     from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
-    changes = {**TINY, "backbone": backbones("bert"), "adapter": "full", "epochs": 1}
+    changes = {**TINY, "backbone": backbones(family), "adapter": "full", "epochs": 1}
     data = str(write(tmp_path / "toy.jsonl"))
     folder, _ = run(FitSettings(recipe="bt", changes=changes, data=data, out=tmp_path / "store"))
     ours = load(str(folder))
     assert ours.members.count == 1
-    plain = AutoModelForSequenceClassification.from_pretrained(folder)
+    plain, report = AutoModelForSequenceClassification.from_pretrained(
+        folder, output_loading_info=True
+    )
+    assert not any(report.values())
     tokenizer: Any = AutoTokenizer.from_pretrained(folder)
     with torch.no_grad():
-        expected = plain(**tokenizer("q", "abab", return_tensors="pt")).logits[0, 0].item()
+        text = ("q", "abab") if family == "bert" else ("qabab",)
+        expected = plain(**tokenizer(*text, return_tensors="pt")).logits[0, 0].item()
     assert ours.score([ours.encode("q", "abab")])[0, 0] == pytest.approx(expected, abs=1e-5)
 
 
@@ -170,3 +175,23 @@ def test_what_is_wrong_is_said_in_a_line(
     assert code == 2, output
     assert output.strip().startswith("assay fit: ")
     assert named in output
+
+
+@pytest.mark.parametrize("family", ["bert", "llama"])
+def test_an_ensemble_of_whole_models_is_centred_when_it_is_loaded_again(
+    family: str, backbones: Backbones, tmp_path: Path
+) -> None:
+    changes = {**TINY, "backbone": backbones(family), "adapter": "full", "members": 2}
+    data = write(tmp_path / "toy.jsonl")
+    folder, _ = run(
+        FitSettings(recipe="bt", changes=changes, data=str(data), out=tmp_path / "store")
+    )
+    model = load(str(folder))
+    calibration = model.card.assay.calibration
+    assert calibration is not None
+    rows = map(json.loads, data.read_text().splitlines())
+    sides = [(row["prompt"], row[side]) for row in rows for side in ("chosen", "rejected")]
+    texts = [model.encode(*side) for side in sides]
+    means = model.score(texts).mean(axis=0)
+    # Offsets are set on the dev part alone; without them they would be far from 0 and apart.
+    assert abs(means[0] - means[1]) < 0.5 * abs(np.subtract(*calibration.offsets))

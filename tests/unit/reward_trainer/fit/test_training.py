@@ -14,7 +14,7 @@ import safetensors.torch
 from numpy.typing import NDArray
 from rich.progress import Progress
 
-from assay.errors import DataError, ScoringError
+from assay.errors import DataError, ScoringError, StartupError
 from assay.models.reward_model import RewardModel
 from reward_trainer.fit.checkpoints import last_checkpoint, read_outcome
 from reward_trainer.fit.ensemble_training import train_ensemble
@@ -203,3 +203,20 @@ def test_a_sound_training_is_not_warned_of(
 ) -> None:
     pairs = pairs_of(toy_table, [""] * len(toy_table))
     assert warned(Job(make_recipe(), pairs[:30], pairs[30:], tmp_path, "cpu")) == []
+
+
+def test_half_precision_trains_where_it_can(
+    make_recipe: MakeRecipe, toy_table: datasets.Dataset, tmp_path: Path
+) -> None:
+    recipe = make_recipe(precision="bf16", trunk_layers=1, contrastive="simcse", beta=0.01)
+    assert (differences(train(toy_table, recipe, tmp_path), toy_table) > 0).mean() > 0.9
+    with pytest.raises(StartupError, match="fp16 needs a GPU"):
+        train(toy_table, make_recipe(precision="fp16"), tmp_path)
+
+
+def test_a_folder_that_cannot_be_made_is_named(
+    make_recipe: MakeRecipe, toy_table: datasets.Dataset, tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(DataError, match=r"file/\w+ cannot be written: Not a directory"):
+        train(toy_table, make_recipe(), tmp_path / "file")
