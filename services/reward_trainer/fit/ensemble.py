@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 from peft import LoraConfig, get_peft_model
 from torch import Tensor, nn
-from transformers import AutoConfig, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import AutoConfig, PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.pytorch_utils import Conv1D
 
 from assay.errors import ModelLoadError, StartupError
@@ -64,7 +64,7 @@ class Ensemble:
         self.options = LoadOptions(device=resolve_device(device), dtype=dtype)
         location = backbone_folder(recipe.backbone)
         self.tokenizer: PreTrainedTokenizerBase = read_tokenizer(location, self.options)
-        self._config = AutoConfig.from_pretrained(location)
+        self._config = _read_config(location)
         self.backbone = self._describe(location)
         self.names = [f"member_{index}" for index in range(recipe.members)]
 
@@ -97,7 +97,8 @@ class Ensemble:
             for member, own in zip(members, weights, strict=True):
                 load_weights(member.model, own)
                 if len(members) == 1 and not _has_bias(member.pooler.model):
-                    member.head.bias = None  # which only a centred ensemble needs
+                    # Only an ensemble needs one, to be centred.
+                    member.head.register_parameter("bias", None)
             return WholeMembers([member.pooler for member in members])
         adapters = self._adapters(self._base(), self.names)
         for own in weights:
@@ -163,6 +164,17 @@ class Ensemble:
             revision = metadata.version(recipe.backbone.removeprefix("package:").partition("/")[0])
         pool = recipe.pool
         return describe_backbone(recipe.backbone, revision, folder, recipe.layers, pool)
+
+
+def _read_config(location: str) -> PretrainedConfig:
+    try:
+        config: PretrainedConfig = AutoConfig.from_pretrained(location)
+        return config
+    except (OSError, ValueError) as error:
+        first = str(error).strip().splitlines()[0]
+        raise ModelLoadError(
+            f"{location} has no configuration that can be read: {first}"
+        ) from error
 
 
 def load_weights(model: nn.Module, weights: Mapping[str, Tensor]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
@@ -17,7 +17,7 @@ from transformers.trainer_callback import PrinterCallback, ProgressCallback
 
 from assay.errors import DataError, StartupError
 from assay.models.members import Members
-from reward_trainer.fit.callbacks import Bar, GradientGuard, Watch
+from reward_trainer.fit.callbacks import Bar, Watch
 from reward_trainer.fit.checkpoints import (
     Outcome,
     is_done,
@@ -129,10 +129,12 @@ class _Run:
         self._job = job
         self._progress = progress
         self._cache = cache
-        _arguments(job, 0, steps=1)  # sets this process's device up before anything loads
+        # Made once before anything loads: it sets up this process's device and its group.
+        self._processes = int(_arguments(job, 0, steps=1).world_size)
         self._ensemble = Ensemble(job.recipe, job.device)
         encoder = self._ensemble.encoder(job.recipe.train_tokens)
         self._train = encode_pairs(job.train, encoder)
+        _tell_of_cuts(self._train, encoder.max_tokens, progress)
         watched = list(job.dev)
         Random(0).shuffle(watched)
         self._dev = encode_pairs(watched[:_WATCHED_PAIRS], encoder)
@@ -148,20 +150,20 @@ class _Run:
         member = self._ensemble.fresh(index)
         contrastive = contrastive_options(recipe.objective)
         scorer = StepScorer(member, (contrastive and contrastive.prototypes) or 0)
-        train = self._steps(self._train, recipe.seed + index)
-        dev = self._steps(self._dev, 0) if self._dev.pairs else None
-        watch, guard = Watch(folder.name), GradientGuard()
+        passes = {source.name: source.passes for source in recipe.sources}
+        train = self._steps(self._train, recipe.seed + index, passes)
+        dev = self._steps(self._dev, 0, {}) if self._dev.pairs else None
+        watch = Watch(folder.name)
         trainer = RankingTrainer(
             folder.name,
             recipe.objective,
             scorer,
-            _arguments(job, index, len(train) * recipe.epochs),
+            _arguments(job, index, self._optimizer_steps(train)),
             train,
             dev,
             data_collator=self._collator(member),
-            callbacks=[watch, guard, *self._reports(folder.name)],
+            callbacks=[watch, *self._reports(folder.name)],
         )
-        guard.trainer = trainer
         for default in (PrinterCallback, ProgressCallback):
             trainer.remove_callback(default)
         checkpoint = last_checkpoint(folder)
@@ -176,10 +178,12 @@ class _Run:
             write_result(folder, model_weights(state, scorer), outcome)
         trainer.accelerator.wait_for_everyone()
 
-    def _steps(self, data: EncodedPairs, seed: int) -> StepDataset:
+    def _steps(self, data: EncodedPairs, seed: int, passes: Mapping[str, int]) -> StepDataset:
         recipe = self._job.recipe
-        passes = {source.name: source.passes for source in recipe.sources}
         return training_steps(data, passes, recipe.balance, recipe.step_tokens, seed)
+
+    def _optimizer_steps(self, train: StepDataset) -> int:
+        return -(-len(train) // self._processes) * self._job.recipe.epochs
 
     def _collator(self, member: Member) -> StepCollator:
         if member.trunk is None:
@@ -211,7 +215,7 @@ def _arguments(job: Job, index: int, steps: int) -> TrainingArguments:
         num_train_epochs=recipe.epochs,
         learning_rate=recipe.learning_rate,
         lr_scheduler_type="linear",
-        warmup_steps=recipe.warmup,
+        warmup_steps=round(recipe.warmup * steps),
         weight_decay=recipe.weight_decay,
         max_grad_norm=_CLIP_NORM,
         seed=recipe.seed + index,
@@ -234,6 +238,15 @@ def _arguments(job: Job, index: int, steps: int) -> TrainingArguments:
     # Several GPUs in one process would be torch's DataParallel, which cannot split a step.
     arguments._n_gpu = min(arguments.n_gpu, 1)
     return arguments
+
+
+def _tell_of_cuts(data: EncodedPairs, max_tokens: int, progress: Progress) -> None:
+    cut = sum(text.truncated for text in data.texts)
+    equal = sum(chosen == rejected for chosen, rejected in data.sides)
+    if cut:
+        told = f"{cut:,} of {len(data.texts):,} texts are cut to their last {max_tokens} tokens"
+        more = f"; both sides of {equal:,} pairs are equal then" if equal else ""
+        progress.console.print(told + more, highlight=False)
 
 
 def _last_loss(history: Sequence[dict[str, Any]]) -> float:

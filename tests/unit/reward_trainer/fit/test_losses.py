@@ -71,10 +71,10 @@ def test_batch_margins_come_on_top_of_the_pairs_own() -> None:
 def test_accuracies_with_and_without_the_margin() -> None:
     out = Scores(torch.tensor([[1.0, 0.0, 1.0]]), torch.zeros(1, 3, 3))  # differences 1, 0, 1
     measured = step_loss(out, step(margin=[2.0, -1.0, 0.5]), Objective(), HEAD).measured
-    assert measured["accuracy"] == pytest.approx((1 + 0.5 + 1) / 3)
-    assert measured["accuracy_with_margin"] == pytest.approx((0 + 1 + 1) / 3)
-    assert measured["gap"] == pytest.approx(2 / 3)
-    assert measured["score"] == pytest.approx((0.5 + 1.0 + 0.5) / 3)
+    assert measured["accuracy"].item() == pytest.approx((1 + 0.5 + 1) / 3)
+    assert measured["accuracy_with_margin"].item() == pytest.approx((0 + 1 + 1) / 3)
+    assert measured["gap"].item() == pytest.approx(2 / 3)
+    assert measured["score"].item() == pytest.approx((0.5 + 1.0 + 0.5) / 3)
 
 
 def test_shared_texts_are_one_item_each() -> None:
@@ -94,11 +94,13 @@ def test_the_gradient_norms_are_those_by_the_features(method: Any) -> None:
     measured = step_loss(out, step(), objective, HEAD, prototypes).measured
     ranking = step_loss(out, step(), Objective(), HEAD).total
     (expected,) = torch.autograd.grad(ranking, features, retain_graph=True)
-    assert measured["ranking_gradient"] == pytest.approx(expected.norm().item(), rel=1e-5)
+    assert measured["ranking_gradient"].item() == pytest.approx(expected.norm().item(), rel=1e-5)
     total = step_loss(out, step(), objective, HEAD, prototypes).total
     (expected,) = torch.autograd.grad(total - ranking, features)
-    assert measured["contrastive_gradient"] == pytest.approx(expected.norm().item(), rel=1e-4)
-    assert measured["contrastive_loss"] == pytest.approx((total - ranking).item(), rel=1e-4)
+    assert measured["contrastive_gradient"].item() == pytest.approx(
+        expected.norm().item(), rel=1e-4
+    )
+    assert measured["contrastive_loss"].item() == pytest.approx((total - ranking).item(), rel=1e-4)
 
 
 def test_contrastive_numbers_are_the_papers_unless_named() -> None:

@@ -35,6 +35,7 @@ def test_another_backbone_comes_without_what_belongs_to_the_recipes_own() -> Non
     own, other = load_recipe("default"), load_recipe("default", {"backbone": "org/model"})
     assert (own.pool, own.layers, own.trunk_layers) == ("mean", 4, 3)
     assert (other.pool, other.layers, other.trunk_layers) == ("model", None, 0)
+    assert (own.max_tokens, other.max_tokens) == (512, 2048)
     whole = load_recipe("bt", {"adapter": "full", "trunk_layers": 2})
     assert (whole.pool, whole.trunk_layers, whole.learning_rate) == ("model", 2, 2e-5)
 
