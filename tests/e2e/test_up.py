@@ -59,7 +59,8 @@ def test_up_serves_keeps_redis_alive_and_leaves_nothing(home: Path, tmp_path: Pa
 
 
 def test_up_ends_with_the_reason_when_the_server_cannot_start(home: Path, tmp_path: Path) -> None:
-    line = _refused("up", "--home", str(home), "--model", "./nowhere", cwd=tmp_path)
+    port = str(free_port())
+    line = _refused("up", "--home", str(home), "--port", port, "--model", "./nowhere", cwd=tmp_path)
     assert "nowhere" in line
     assert not (home / "redis.sock").exists()
 
