@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import subprocess
 import sys
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from serving import free_port
 from tiny_models import save_family
 
 pytestmark = pytest.mark.integration
@@ -24,6 +26,7 @@ def refused(*flags: str, cwd: Path) -> str:
     done = subprocess.run(
         [sys.executable, "-m", "reward_server", *flags],
         cwd=cwd,
+        env={**os.environ, "ASSAY_PORT": str(free_port())},  # noqa: TID251 - a child's
         capture_output=True,
         text=True,
         timeout=60,
