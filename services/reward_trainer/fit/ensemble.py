@@ -80,15 +80,21 @@ class Ensemble:
         return ":".join([self.recipe.backbone, str(self.recipe.trunk_layers), *weights])
 
     def fresh(self, index: int) -> Member:
-        """Member `index` as its training starts; it depends on its seed alone."""
+        """Member `index` as its training starts; it depends on its seed alone.
+
+        The head's bias is not trained: the ranking loss leaves it free, and an optimiser that
+        scales gradients would walk it about on rounding errors.
+        """
         torch.manual_seed(self.recipe.seed + index)
         base = self._base()
         set_dropout(base, self._trained_layers(base), self.recipe.dropout)
         if self.recipe.adapter == "full":
-            return self._whole(base)
-        adapters = self._adapters(base, self.names[index : index + 1])
-        (head,) = adapters.heads()
-        return Member(adapters.model, adapters.pooler, head, adapters.trunk)
+            member = self._whole(base)
+        else:
+            adapters = self._adapters(base, self.names[index : index + 1])
+            member = Member(adapters.model, adapters.pooler, adapters.heads()[0], adapters.trunk)
+        member.head.bias.requires_grad_(False)
+        return member
 
     def trained(self, weights: Sequence[Mapping[str, Tensor]]) -> Members:
         """All members with the weights that their trainings ended with."""
@@ -116,10 +122,7 @@ class Ensemble:
         if self.recipe.trunk_layers:
             trunk = SharedTrunk(base, self.recipe.trunk_layers)
             _freeze_below(base, self._trained_layers(base))
-        head = reward_head(base)
-        if not _has_bias(base):
-            head.bias.requires_grad_(False)
-        return Member(base, pooler, head, trunk)
+        return Member(base, pooler, reward_head(base), trunk)
 
     def _adapters(self, base: PreTrainedModel, names: Sequence[str]) -> AdapterMembers:
         """Every linear layer above the trunk gets an adapter; heads are trained whole."""

@@ -10,20 +10,17 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 from rich.console import Console
 from safetensors import SafetensorError
 
 from assay.errors import DataError
-from assay.models.calibration import PairInputs, score_all
-from assay.models.inputs import InputEncoder
 from assay.models.manifest import Manifest
-from assay.models.members import Members
 from assay.models.saving import save
-from reward_trainer.evaluate.accuracy import Accuracy, accuracy_by_subset
+from reward_trainer.evaluate.accuracy import Accuracy
 from reward_trainer.evaluate.tables import accuracy_table, print_table
 from reward_trainer.fit.checkpoints import Outcome
+from reward_trainer.fit.measuring import input_pairs, measure
 from reward_trainer.fit.pairs import (
     Pair,
     bare_prompt,
@@ -148,7 +145,12 @@ def _finish(job: Job, split: Split, out: Path, console: Console) -> Path:
     ensemble, members, outcomes = trained_members(job)
     encoder = ensemble.encoder(recipe.max_tokens)
     parts = {"dev": split.dev, "test": split.test, "evaluation": split.evaluation}
-    reports = {part: _measure(members, encoder, pairs) for part, pairs in parts.items() if pairs}
+    with bars(console) as progress:
+        reports = {
+            part: measure(part, members, encoder, pairs, progress)
+            for part, pairs in parts.items()
+            if pairs
+        }
     for part, rows in reports.items():
         print_table(accuracy_table(part, rows, "source"), console)
     manifest = Manifest(
@@ -168,7 +170,7 @@ def _finish(job: Job, split: Split, out: Path, console: Console) -> Path:
         notes=list(recipe.notes),
     )
     try:
-        return save(members, encoder, manifest, out, _encode_pairs(encoder, split.dev))
+        return save(members, encoder, manifest, out, input_pairs(encoder, split.dev))
     except (OSError, SafetensorError) as error:
         raise DataError(
             f"{manifest.ref} cannot be written to {out}: {error}; free some disk and run the same "
@@ -185,27 +187,6 @@ def _clean_up(job: Job, console: Console) -> None:
 
 def _data_digest(pairs: Sequence[Pair]) -> str:
     return hashlib.sha256("\n".join(sorted(pair.key for pair in pairs)).encode()).hexdigest()
-
-
-def _encode_pairs(encoder: InputEncoder, pairs: Sequence[Pair]) -> list[PairInputs]:
-    return [
-        (encoder.encode(pair.prompt, pair.chosen), encoder.encode(pair.prompt, pair.rejected))
-        for pair in pairs
-    ]
-
-
-def _measure(members: Members, encoder: InputEncoder, pairs: Sequence[Pair]) -> list[Accuracy]:
-    inputs = _encode_pairs(encoder, pairs)
-    texts = {side.digest: side for pair in inputs for side in pair}
-    means = score_all(members, list(texts.values())).mean(axis=1)
-    scores = dict(zip(texts, means, strict=True))
-    differences = [scores[chosen.digest] - scores[rejected.digest] for chosen, rejected in inputs]
-    return accuracy_by_subset(
-        [pair.source for pair in pairs],
-        [pair.root for pair in pairs],
-        np.array([pair.extra_length for pair in pairs], dtype=float),
-        np.array(differences),
-    )
 
 
 def _metrics(

@@ -17,7 +17,7 @@ Found = tuple[str, dict[str, float]] | None
 _PATIENCE = 3  # evaluations without a better dev result
 _TRAIN_FALL = 0.1  # share by which the train loss falls meanwhile
 _RATIO, _LOGS = 3.0, 3  # how many times larger, in how many logs in a row
-_RISE, _GAP_SHARE = 1.0, 0.25  # log-odds; the gap's rise over that of the scores
+_RISE, _GAP_SHARE = 1.0, 0.25  # least rise in log-odds; the gap's rise over that of the scores
 
 
 def overfitting_noise(history: History) -> Found:
@@ -61,9 +61,10 @@ def contrastive_dominates(history: History) -> Found:
 
 
 def score_inflation(history: History) -> Found:
-    """Scores rise while the gap between chosen and rejected does not.
+    """Scores rise, by more than the gap between chosen and rejected, and the gap does not.
 
-    arXiv 2401.06080, appendix A.1: seen after the first epoch.
+    arXiv 2401.06080, appendix A.1: seen after the first epoch. The ranking loss leaves the level of
+    the scores free, so a fall below 0 is the same thing.
     """
     evaluations = [row for row in history if "eval_score" in row]
     if len(evaluations) <= _PATIENCE:
@@ -71,7 +72,7 @@ def score_inflation(history: History) -> Found:
     first, last = evaluations[-1 - _PATIENCE], evaluations[-1]
     rise = abs(last["eval_score"]) - abs(first["eval_score"])
     gap = last["eval_gap"] - first["eval_gap"]
-    if rise < _RISE or gap > _GAP_SHARE * rise:
+    if rise < max(_RISE, last["eval_gap"]) or gap > _GAP_SHARE * rise:
         return None
     values = {"score_rise": rise, "gap_rise": gap, "score": last["eval_score"]}
     return "scores rise and the gap does not: fewer epochs, or centring", values

@@ -127,4 +127,4 @@ def ensure_head_bias(model: PreTrainedModel) -> None:
     """Give a head without bias one of 0, so that an ensemble can centre its members."""
     head = reward_head(model)
     if getattr(head, "bias", None) is None:
-        head.bias = nn.Parameter(torch.zeros_like(head.weight[:, 0]))
+        head.bias = nn.Parameter(head.weight.new_zeros(head.out_features))

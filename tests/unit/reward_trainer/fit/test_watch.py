@@ -59,6 +59,7 @@ def test_scores_inflate_if_they_rise_and_the_gap_does_not() -> None:
     assert score_inflation(rows([0.0, -0.1, -0.5, -1.0, -1.6], [0.5] * 5)) is not None
     assert score_inflation(rows([0.0, 0.1, 0.5, 1.0, 1.6], [0.1, 0.2, 0.4, 0.7, 1.0])) is None
     assert score_inflation(rows([0.0, 0.1, 0.2, 0.3, 0.4], [0.5] * 5)) is None
+    assert score_inflation(rows([0.0, 0.1, 0.5, 1.0, 1.6], [2.0] * 5)) is None  # less than the gap
 
 
 def test_what_is_known_is_not_said_again() -> None:
