@@ -30,10 +30,12 @@ class StepLoss(NamedTuple):
 
     Attributes:
         total: what is minimised, a scalar.
+        pairs: weighted ranking loss of each pair, over all views, shape [pairs], no gradient.
         measured: scalars for the log, without gradients and still on the device.
     """
 
     total: Tensor
+    pairs: Tensor
     measured: dict[str, Tensor]
 
 
@@ -78,13 +80,15 @@ def step_loss(
     )
     views, texts = out.scores.shape
     weights = step["weight"].expand_as(chosen).flatten()
-    ranking = (weights * losses).sum() / (views * texts)
+    weighted = (weights * losses).view_as(chosen)
+    ranking = weighted.sum() / (views * texts)
+    pairs = weighted.detach().sum(dim=0)
     measured = _measured(chosen, rejected, margin.view_as(chosen))
     options = contrastive_options(objective)
     if options is None:
-        return StepLoss(ranking, measured)
+        return StepLoss(ranking, pairs, measured)
     added = options.beta * _contrastive(out.features, step, options, prototypes)
-    return StepLoss(ranking + added, measured | _pulls(ranking, added, out, head))
+    return StepLoss(ranking + added, pairs, measured | _pulls(ranking, added, out, head))
 
 
 def _contrastive(

@@ -68,9 +68,12 @@ class RankingTrainer(Trainer):
         scores = model(inputs["batches"], inputs["texts"], views)
         scorer = self._scorer
         loss = step_loss(scores, inputs, self._objective, scorer.head_weight, scorer.prototypes)
-        if not loss.total.isfinite():
-            raise ScoringError(self._not_finite(f"the loss is {loss.total.item()}", inputs["rows"]))
         self._rows = inputs["rows"]
+        if not loss.total.isfinite():
+            finite = loss.pairs.isfinite().tolist()
+            named = [row for row, fine in zip(self._rows, finite, strict=True) if not fine]
+            what = f"the loss is {loss.total.item()}"
+            raise ScoringError(self._not_finite(what, named or self._rows))
         self._measured.append(loss.measured)
         return (loss.total, scores) if return_outputs else loss.total
 

@@ -130,7 +130,8 @@ class _Run:
         self._progress = progress
         self._cache = cache
         # Made once before anything loads: it sets up this process's device and its group.
-        self._processes = int(_arguments(job, 0, steps=1).world_size)
+        process = _arguments(job, 0, steps=1)
+        self._processes, self._first = int(process.world_size), process.process_index == 0
         self._ensemble = Ensemble(job.recipe, job.device)
         encoder = self._ensemble.encoder(job.recipe.train_tokens)
         self._train = encode_pairs(job.train, encoder)
@@ -145,31 +146,19 @@ class _Run:
                 self._train_member(index)
 
     def _train_member(self, index: int) -> None:
-        job, recipe = self._job, self._job.recipe
+        job = self._job
         folder = job.member_folder(index)
-        member = self._ensemble.fresh(index)
-        contrastive = contrastive_options(recipe.objective)
-        scorer = StepScorer(member, (contrastive and contrastive.prototypes) or 0)
-        passes = {source.name: source.passes for source in recipe.sources}
-        train = self._steps(self._train, recipe.seed + index, passes)
-        dev = self._steps(self._dev, 0, {}) if self._dev.pairs else None
         watch = Watch(folder.name)
-        trainer = RankingTrainer(
-            folder.name,
-            recipe.objective,
-            scorer,
-            _arguments(job, index, self._optimizer_steps(train)),
-            train,
-            dev,
-            data_collator=self._collator(member),
-            callbacks=[watch, *self._reports(folder.name)],
-        )
-        for default in (PrinterCallback, ProgressCallback):
-            trainer.remove_callback(default)
+        trainer, scorer = self._trainer(index, watch)
         checkpoint = last_checkpoint(folder)
-        trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+        try:
+            trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+        except OSError as error:
+            raise DataError(
+                f"{job.folder} cannot be written: {error}; free some disk and run the same command"
+            ) from error
         state = trainer.accelerator.get_state_dict(trainer.model_wrapped)
-        if trainer.is_world_process_zero():
+        if self._first:
             outcome = Outcome(
                 steps=trainer.state.global_step,
                 loss=_last_loss(trainer.state.log_history),
@@ -177,6 +166,28 @@ class _Run:
             )
             write_result(folder, model_weights(state, scorer), outcome)
         trainer.accelerator.wait_for_everyone()
+
+    def _trainer(self, index: int, watch: Watch) -> tuple[RankingTrainer, StepScorer]:
+        job, recipe = self._job, self._job.recipe
+        name = self._ensemble.names[index]
+        member = self._ensemble.fresh(index)
+        contrastive = contrastive_options(recipe.objective)
+        scorer = StepScorer(member, (contrastive and contrastive.prototypes) or 0)
+        passes = {source.name: source.passes for source in recipe.sources}
+        train = self._steps(self._train, recipe.seed + index, passes)
+        trainer = RankingTrainer(
+            name,
+            recipe.objective,
+            scorer,
+            _arguments(job, index, self._optimizer_steps(train)),
+            train,
+            self._steps(self._dev, 0, {}) if self._dev.pairs else None,
+            data_collator=self._collator(member),
+            callbacks=[watch, *self._reports(name)],
+        )
+        for default in (PrinterCallback, ProgressCallback):
+            trainer.remove_callback(default)
+        return trainer, scorer
 
     def _steps(self, data: EncodedPairs, seed: int, passes: Mapping[str, int]) -> StepDataset:
         recipe = self._job.recipe
@@ -195,7 +206,7 @@ class _Run:
 
     def _reports(self, name: str) -> list[Any]:
         reports: list[Any] = [Bar(name, self._progress)]
-        if self._job.tensorboard:
+        if self._job.tensorboard and self._first:
             from torch.utils.tensorboard import SummaryWriter
 
             writer = SummaryWriter(str(self._job.curves / name))

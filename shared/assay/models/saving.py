@@ -44,19 +44,22 @@ def save(
         calibration = calibrate(members, calibration_pairs)
     draft = target.with_name(f".{target.name}.{os.getpid()}.tmp")
     shutil.rmtree(draft, ignore_errors=True)
-    draft.mkdir(parents=True)
-    folders = _save_members(members, draft, manifest)
-    encoder.tokenizer.save_pretrained(draft)
-    complete = manifest.model_copy(
-        update={
-            "kind": "adapters" if isinstance(members, AdapterMembers) else "whole",
-            "members": folders,
-            "calibration": calibration,
-            "files": folder_digests(draft),
-        }
-    )
-    (draft / MANIFEST).write_text(complete.model_dump_json(indent=2), encoding="utf-8")
-    draft.rename(target)
+    try:
+        draft.mkdir(parents=True)
+        folders = _save_members(members, draft, manifest)
+        encoder.tokenizer.save_pretrained(draft)
+        complete = manifest.model_copy(
+            update={
+                "kind": "adapters" if isinstance(members, AdapterMembers) else "whole",
+                "members": folders,
+                "calibration": calibration,
+                "files": folder_digests(draft),
+            }
+        )
+        (draft / MANIFEST).write_text(complete.model_dump_json(indent=2), encoding="utf-8")
+        draft.rename(target)
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
     return target
 
 

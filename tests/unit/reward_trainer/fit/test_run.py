@@ -4,6 +4,7 @@ import io
 import json
 import logging
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -87,6 +88,36 @@ def test_a_single_whole_model_loads_with_plain_transformers(
         text = ("q", "abab") if family == "bert" else ("qabab",)
         expected = plain(**tokenizer(*text, return_tensors="pt")).logits[0, 0].item()
     assert ours.score([ours.encode("q", "abab")])[0, 0] == pytest.approx(expected, abs=1e-5)
+
+
+def test_a_version_that_cannot_be_written_keeps_the_training(
+    backbones: Backbones, tmp_path: Path
+) -> None:
+    changes = {**TINY, "backbone": backbones("llama"), "epochs": 1}
+    data, store = str(write(tmp_path / "toy.jsonl")), tmp_path / "store"
+    settings = FitSettings(recipe="bt", changes=changes, data=data, out=store)
+    store.mkdir()
+    (store / "bt").write_text("in the way")
+    with pytest.raises(DataError, match="its training is done and kept"):
+        fit(settings, Console(file=io.StringIO()))
+    assert list(store.glob(".fit/*/member_0/outcome.json"))
+    (store / "bt").unlink()
+    folder, shown = run(settings)
+    assert folder.name == "1"
+    assert "member_0" not in shown
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_curves_that_cannot_be_written_are_told(
+    backbones: Backbones,
+    largest_file: Callable[[int], AbstractContextManager[None]],
+    tmp_path: Path,
+) -> None:
+    changes = {**TINY, "backbone": backbones("llama")}
+    data = str(write(tmp_path / "toy.jsonl"))
+    settings = FitSettings(recipe="bt", changes=changes, data=data, out=tmp_path / "store")
+    with largest_file(6_000), pytest.raises(DataError, match="free some disk"):
+        fit(settings.model_copy(update={"checkpoints": 0}), Console(file=io.StringIO()))
 
 
 SOURCES = """
