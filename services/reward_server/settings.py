@@ -105,7 +105,7 @@ class ServerSettings(BaseSettings):
             )
         if self.max_replicas is not None and self.max_replicas < self.replicas:
             raise ValueError(f"max_replicas {self.max_replicas} is below replicas {self.replicas}")
-        if self.keys is None and not _is_loopback(self.host):
+        if not self.keyring.keys and not _is_loopback(self.host):
             raise ValueError(
                 f"host {self.host} can be reached from outside and no keys are set: "
                 "set ASSAY_KEYS, or bind 127.0.0.1"
