@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 OPEN_ROUTES = frozenset({"/healthz", "/readyz"})
 # Reading the state of a server is let in while it drains, and is not counted as work.
 _NO_WORK = OPEN_ROUTES | {"/metrics", "/openapi.json", "/docs", "/v1/models"}
-_SAMPLE_ROUTES = frozenset({"/v1/samples"})
+_WRITING_ROUTES = frozenset({"/v1/samples", "/v1/baselines", "/v1/baselines/delete"})
 _PIN_PREFIX = re.compile(r"/m/([^/]+)(/.*)")
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
 
@@ -144,4 +144,4 @@ def _take_pins(scope: Scope, request: Request) -> tuple[Scope, list[str]]:
 def _needed_scope(path: str) -> KeyScope | None:
     if path in _NO_WORK or path.startswith("/v1/models/"):
         return None
-    return "samples" if path in _SAMPLE_ROUTES else "score"
+    return "samples" if path in _WRITING_ROUTES else "score"
