@@ -227,9 +227,9 @@ async def test_a_key_over_its_rate_is_told_when_to_come_back() -> None:
 
 async def test_a_full_queue_answers_503_with_retry_after() -> None:
     scorer, gate = ToyScorer(), threading.Event()
-    scorer.before = lambda _: None if gate.wait(20) else None
     settings = toy_settings(max_queue_texts=2, max_request_texts=2)
     async with serving(settings, scorer) as http:
+        scorer.before = lambda _: None if gate.wait(20) else None
 
         async def send(text: str) -> httpx.Response:
             group = {"prompt": "p", "completions": [text]}
@@ -249,8 +249,8 @@ async def test_a_full_queue_answers_503_with_retry_after() -> None:
 
 async def test_an_answer_past_the_deadline_is_a_504() -> None:
     scorer, gate = ToyScorer(), threading.Event()
-    scorer.before = lambda _: None if gate.wait(20) else None
     async with serving(toy_settings(request_timeout_s=0.2), scorer) as http:
+        scorer.before = lambda _: None if gate.wait(20) else None
         reply = await http.post("/v1/score", json={"groups": [GROUP]})
         gate.set()
     assert reply.status_code == 504
