@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 import time
 import uuid
@@ -78,19 +79,31 @@ class Gateway:
                 self._runtime.end_request()
 
     def _bounded(self, scope: Scope, receive: Receive) -> Receive:
-        """Stop reading a body at the limit, whether its Content-Length says so or not."""
-        limit = self._runtime.settings.max_body_bytes
+        """Stop reading a body at the limits of size, whether declared or not, and of time."""
+        settings = self._runtime.settings
+        too_large = HTTPException(413, f"the body is over {settings.max_body_bytes} bytes")
+        too_slow = HTTPException(
+            400, f"the body was not complete after {settings.body_timeout_s:g} s"
+        )
         declared = _declared_length(scope)
-        read = 0
+        deadline_s = asyncio.get_running_loop().time() + settings.body_timeout_s
+        read, is_whole = 0, False
 
         async def bounded() -> Message:
-            nonlocal read
-            if declared > limit:
-                raise HTTPException(413, f"the body is over {limit} bytes")
-            message = await receive()
+            nonlocal read, is_whole
+            if is_whole:  # what comes now is the end of the connection
+                return await receive()
+            if declared > settings.max_body_bytes:
+                raise too_large
+            try:
+                async with asyncio.timeout_at(deadline_s):
+                    message = await receive()
+            except TimeoutError:
+                raise too_slow from None
             read += len(message.get("body", b""))
-            if read > limit:
-                raise HTTPException(413, f"the body is over {limit} bytes")
+            if read > settings.max_body_bytes:
+                raise too_large
+            is_whole = not message.get("more_body", False)
             return message
 
         return bounded

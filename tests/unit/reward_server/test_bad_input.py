@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import socket
 import threading
 from typing import Any
@@ -126,6 +127,19 @@ async def test_a_body_full_of_faults_costs_no_more_than_one(body: object) -> Non
         reply = await http.post("/v1/score", json=body)
     assert reply.status_code == 422
     assert len(problem(reply)["errors"]) <= 2  # text is not what content is either
+
+
+async def test_a_body_that_does_not_come_ends_at_its_deadline() -> None:
+    async def begun() -> Any:
+        yield b'{"groups": '
+        await asyncio.sleep(30)
+
+    async with serving(toy_settings(body_timeout_s=0.1)) as http:
+        reply = await http.post("/v1/score", content=begun(), headers=JSON)
+        metrics = (await http.get("/metrics")).text
+    assert reply.status_code == 400
+    assert "0.1 s" in problem(reply)["detail"]
+    assert re.search(r"^reward_server_in_flight\S* 0.0$", metrics, flags=re.MULTILINE)
 
 
 async def test_ten_thousand_and_one_completions_are_too_many() -> None:
