@@ -118,9 +118,15 @@ def _local_environment(settings: ServerSettings, ports: PortBlock, folder: Path)
 
 
 def _set_environment(variables: dict[str, str]) -> None:
-    """Add the variables to this process; what the operator has set already stays."""
+    """Add the variables to this process; what the operator has set already stays.
+
+    Only authentication does not: each replica has a port on all interfaces that takes pickles.
+    """
     for name, value in variables.items():
-        os.environ.setdefault(name, value)  # noqa: TID251 - Ray takes them from nowhere else
+        if name == "RAY_AUTH_MODE":
+            os.environ[name] = value  # noqa: TID251 - Ray takes them from nowhere else
+        else:
+            os.environ.setdefault(name, value)  # noqa: TID251
 
 
 @contextlib.contextmanager

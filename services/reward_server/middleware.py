@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 import time
 import uuid
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 OPEN_ROUTES = frozenset({"/healthz", "/readyz"})
 # Reading the state of a server is let in while it drains, and is not counted as work.
 _NO_WORK = OPEN_ROUTES | {"/metrics", "/openapi.json", "/docs", "/v1/models"}
-_SAMPLE_ROUTES = frozenset({"/v1/samples"})
+_WRITING_ROUTES = frozenset({"/v1/samples", "/v1/baselines", "/v1/baselines/delete"})
 _PIN_PREFIX = re.compile(r"/m/([^/]+)(/.*)")
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
 
@@ -78,19 +79,31 @@ class Gateway:
                 self._runtime.end_request()
 
     def _bounded(self, scope: Scope, receive: Receive) -> Receive:
-        """Stop reading a body at the limit, whether its Content-Length says so or not."""
-        limit = self._runtime.settings.max_body_bytes
+        """Stop reading a body at the limits of size, whether declared or not, and of time."""
+        settings = self._runtime.settings
+        too_large = HTTPException(413, f"the body is over {settings.max_body_bytes} bytes")
+        too_slow = HTTPException(
+            400, f"the body was not complete after {settings.body_timeout_s:g} s"
+        )
         declared = _declared_length(scope)
-        read = 0
+        deadline_s = asyncio.get_running_loop().time() + settings.body_timeout_s
+        read, is_whole = 0, False
 
         async def bounded() -> Message:
-            nonlocal read
-            if declared > limit:
-                raise HTTPException(413, f"the body is over {limit} bytes")
-            message = await receive()
+            nonlocal read, is_whole
+            if is_whole:  # what comes now is the end of the connection
+                return await receive()
+            if declared > settings.max_body_bytes:
+                raise too_large
+            try:
+                async with asyncio.timeout_at(deadline_s):
+                    message = await receive()
+            except TimeoutError:
+                raise too_slow from None
             read += len(message.get("body", b""))
-            if read > limit:
-                raise HTTPException(413, f"the body is over {limit} bytes")
+            if read > settings.max_body_bytes:
+                raise too_large
+            is_whole = not message.get("more_body", False)
             return message
 
         return bounded
@@ -144,4 +157,4 @@ def _take_pins(scope: Scope, request: Request) -> tuple[Scope, list[str]]:
 def _needed_scope(path: str) -> KeyScope | None:
     if path in _NO_WORK or path.startswith("/v1/models/"):
         return None
-    return "samples" if path in _SAMPLE_ROUTES else "score"
+    return "samples" if path in _WRITING_ROUTES else "score"

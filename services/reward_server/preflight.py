@@ -54,7 +54,7 @@ def _check_cluster(address: str) -> None:
 
 def _check_shareable(settings: ServerSettings) -> None:
     """Refuse what only one machine of a cluster could see, and a server open to all of them."""
-    if settings.keys is None:
+    if not settings.keyring.keys:
         raise StartupError("a server on a Ray cluster can be reached from outside: set ASSAY_KEYS")
     if not settings.shared_store:
         raise StartupError(

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
+import threading
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, NamedTuple
 
-from assay.errors import AssayError, FieldError, PayloadTooLargeError
+from assay.errors import AssayError, DeadlineExceededError, FieldError, PayloadTooLargeError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -68,14 +70,35 @@ class ScoringPath:
                 f"{len(texts)} texts, and a request takes {self._settings.max_request_texts}"
             )
         deadline_s = time.monotonic() + self._settings.request_timeout_s
-        loop = asyncio.get_running_loop()
-        encoded = await loop.run_in_executor(self._threads, self._encode, texts, options)
+        encoded = await self._encode_in_thread(texts, options)
         rows = await self._batcher.score(encoded, max(0.0, deadline_s - time.monotonic()))
         return Scored(rows, encoded)
 
-    def _encode(self, texts: Sequence[Text], options: ScoringOptions) -> list[EncodedInput]:
+    async def _encode_in_thread(
+        self, texts: Sequence[Text], options: ScoringOptions
+    ) -> list[EncodedInput]:
+        timeout_s = self._settings.request_timeout_s
+        given_up = threading.Event()
+        loop = asyncio.get_running_loop()
+        try:
+            async with asyncio.timeout(timeout_s):
+                return await loop.run_in_executor(
+                    self._threads, self._encode, texts, options, given_up
+                )
+        except TimeoutError:
+            raise DeadlineExceededError(f"not tokenized within {timeout_s:g} s") from None
+        finally:
+            given_up.set()
+
+    def _encode(
+        self, texts: Sequence[Text], options: ScoringOptions, given_up: threading.Event
+    ) -> list[EncodedInput]:
+        """All texts, or fewer once nobody waits for them any more."""
         with self._metrics.encode_seconds.time():
-            return [self._encode_one(text, options) for text in texts]
+            return [
+                self._encode_one(text, options)
+                for text in itertools.takewhile(lambda _: not given_up.is_set(), texts)
+            ]
 
     def _encode_one(self, text: Text, options: ScoringOptions) -> EncodedInput:
         try:

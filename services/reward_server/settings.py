@@ -79,6 +79,9 @@ class ServerSettings(BaseSettings):
         default=10_000, ge=1, description="Texts in one request; beyond it the answer is 413."
     )
     max_body_bytes: int = Field(default=64 * 2**20, ge=1024, description="Size of a request body.")
+    body_timeout_s: float = Field(
+        default=60.0, gt=0, description="Time in which a request's body must have come; else 400."
+    )
     cache_bytes: int = Field(default=64 * 2**20, ge=0, description="Score cache; 0 = none.")
     request_timeout_s: float = Field(default=300.0, gt=0, description="Deadline; beyond it 504.")
     drain_s: float = Field(default=30.0, gt=0, description="How long accepted requests may finish.")
@@ -105,7 +108,7 @@ class ServerSettings(BaseSettings):
             )
         if self.max_replicas is not None and self.max_replicas < self.replicas:
             raise ValueError(f"max_replicas {self.max_replicas} is below replicas {self.replicas}")
-        if self.keys is None and not _is_loopback(self.host):
+        if not self.keyring.keys and not _is_loopback(self.host):
             raise ValueError(
                 f"host {self.host} can be reached from outside and no keys are set: "
                 "set ASSAY_KEYS, or bind 127.0.0.1"

@@ -35,7 +35,7 @@ class ScoreCache:
         size = row.nbytes + _OVERHEAD_BYTES
         if size > self._max_bytes or digest in self._rows:
             return
-        self._rows[digest] = row
+        self._rows[digest] = row.copy()  # a view would keep the scores of its whole batch
         self._bytes += size
         while self._bytes > self._max_bytes:
             _, oldest = self._rows.popitem(last=False)

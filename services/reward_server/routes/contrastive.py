@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -43,13 +44,21 @@ async def contrastive(
     baselines = await _find_baselines(body, runtime)
     texts = group_texts(body.groups) + _baseline_texts(body.groups, baselines)
     scored = await runtime.scoring.score(texts, body)
+    # Off the event loop: each completion is compared with each baseline.
+    results = await asyncio.to_thread(_all_rewards, body, scored.scores, baselines)
+    return ContrastiveResponse(model=runtime.scorer.card.id, results=results)
+
+
+def _all_rewards(
+    body: ContrastiveRequest, scores: Values, baselines: Sequence[Baselines]
+) -> list[GroupRewards]:
     position = sum(len(group.completions) for group in body.groups)
     results = []
     for rows, (source, completions) in zip(group_rows(body.groups), baselines, strict=True):
-        own = scored.scores[position : position + len(completions)]
+        own = scores[position : position + len(completions)]
         position += len(completions)
-        results.append(_rewards(body, scored.scores[rows], source, own))
-    return ContrastiveResponse(model=runtime.scorer.card.id, results=results)
+        results.append(_rewards(body, scores[rows], source, own))
+    return results
 
 
 def _rewards(

@@ -51,7 +51,9 @@ def up(
     """Run Redis and the reward server until Ctrl-C. Takes every flag of `assay serve` as well."""
     given = {"home": home, "redis_url": redis_url}
     settings = UpSettings(**{name: value for name, value in given.items() if value is not None})  # type: ignore[arg-type]
-    raise typer.Exit(_refusing("up", lambda: _run_all(settings, context.args)))
+    # Only what came as a flag goes on as one: a password in the environment is not for `ps`.
+    flags = [*context.args, *(["--redis-url", redis_url] if redis_url is not None else [])]
+    raise typer.Exit(_refusing("up", lambda: _run_all(settings, flags)))
 
 
 def serve(context: typer.Context) -> None:
@@ -74,7 +76,7 @@ def _run_all(settings: UpSettings, flags: Sequence[str]) -> int:
     interrupts = Interrupts()
     with claim_home(folder) as lock:
         if settings.redis_url is not None:
-            return _run_server([*flags, "--redis-url", settings.redis_url], interrupts)
+            return _run_server(flags, interrupts)
         redis = EmbeddedRedis(folder, lock)
         try:
             redis.wait_ready()

@@ -64,6 +64,8 @@ class InputEncoder:
             text = self._render(prompt, completion, finished)
             encoding = self.tokenizer(text, add_special_tokens=False)
         keep = list(range(len(encoding["input_ids"])))
+        if not keep:
+            raise InvalidInputError("prompt and completion are both empty: there is no token")
         if not finished:
             keep = self._without_end_token(encoding, keep)
         over = len(keep) - self.max_tokens
@@ -87,21 +89,21 @@ class InputEncoder:
             # The prompt ends in an assistant turn already begun: the completion goes on with it.
             messages, replies = (
                 messages[:-1],
-                _reply_messages(f"{open_turn['content']}{completion}"),
+                _reply_messages(f"{_content(open_turn)}{completion}"),
             )
         try:
             return self._apply_template(messages + replies, finished)
-        except jinja2.TemplateError as error:
-            if self.system == "merge" and messages[0]["role"] == "system":
-                return self._apply_template(_merge_system(messages) + replies, finished)
-            raise _template_refusal(error) from error
+        except MalformedRequestError:
+            if self.system != "merge" or not messages or messages[0]["role"] != "system":
+                raise
+            return self._apply_template(_merge_system(messages) + replies, finished)
 
     def _apply_template(self, messages: list[dict[str, Any]], finished: bool) -> str:
         try:
             text = self.tokenizer.apply_chat_template(
                 messages, tokenize=False, continue_final_message=not finished
             )
-        except (TypeError, ValueError, KeyError) as error:
+        except (jinja2.TemplateError, AttributeError, KeyError, TypeError, ValueError) as error:
             raise _template_refusal(error) from error
         return str(text)
 
@@ -132,7 +134,8 @@ def as_text(prompt: Prompt) -> str:
     if isinstance(prompt, str):
         return prompt
     turns = [_hh_turn(message) for message in as_messages(prompt)]
-    return "".join(turns) + "\n\nAssistant:"
+    is_begun = prompt[-1].role == "assistant"  # the completion goes on with that turn
+    return "".join(turns) + ("" if is_begun else "\n\nAssistant:")
 
 
 def as_completion_text(completion: Completion) -> str:

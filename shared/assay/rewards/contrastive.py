@@ -37,7 +37,8 @@ def contrastive(
     """
     if shape == "none":
         return scores - reduce(baselines, statistic)
-    return reduce(sigmoid(scores[None] - baselines[:, None]), statistic)
+    # Row by row: all at once takes memory for every completion with every baseline.
+    return np.stack([reduce(sigmoid(row - baselines), statistic) for row in scores])
 
 
 def leave_one_out(scores: Values, statistic: Statistic = "mean", shape: Shape = "none") -> Values:

@@ -24,12 +24,14 @@ class Group(Inbound):
 
     prompt: Prompt = Field(description="Text, HH-style text, or chat messages.")
     completions: list[Completion] = Field(
-        min_length=1, description="Each a non-empty text, or assistant and tool messages."
+        min_length=1,
+        fail_fast=True,
+        description="Each a non-empty text, or assistant and tool messages.",
     )
     labels: list[Any] | None = Field(
         default=None, description="One per completion, for rules; a neural reward model ignores it."
     )
-    finished: list[bool] | None = Field(
+    finished: Annotated[list[bool], Field(fail_fast=True)] | None = Field(
         default=None,
         description="One per completion; false = cut by the token limit, so no end token is added.",
     )
@@ -76,7 +78,7 @@ class ScoreRequest(AggregateOptions):
 
     model_config = example(groups=[_GROUP], aggregate="mean")
 
-    groups: list[Group] = Field(min_length=1)
+    groups: list[Group] = Field(min_length=1, fail_fast=True)
 
 
 class GroupScores(Outbound):
@@ -114,7 +116,7 @@ class StrengthRequest(ScoringOptions):
 
     model_config = example(pairs=[{"prompt": _PROMPT, "chosen": _GOOD, "rejected": _POOR}])
 
-    pairs: list[Pair] = Field(min_length=1)
+    pairs: list[Pair] = Field(min_length=1, fail_fast=True)
 
 
 class PairStrength(Outbound):
@@ -146,9 +148,8 @@ class StrengthResponse(Outbound):
 class ContrastiveGroup(Group):
     """One prompt with its completions and, if at hand, baseline completions."""
 
-    baselines: list[Completion] | None = Field(
+    baselines: Annotated[list[Completion], Field(min_length=1, fail_fast=True)] | None = Field(
         default=None,
-        min_length=1,
         description="Completions of the base policy. None = stored ones.",
     )
 
@@ -158,7 +159,7 @@ class ContrastiveRequest(AggregateOptions):
 
     model_config = example(groups=[{**_GROUP, "baselines": ["It is Paris.", "I do not know."]}])
 
-    groups: list[ContrastiveGroup] = Field(min_length=1)
+    groups: list[ContrastiveGroup] = Field(min_length=1, fail_fast=True)
     policy: str | None = Field(
         default=None, min_length=1, max_length=256, description="Whose stored baselines to use."
     )
@@ -210,7 +211,7 @@ class BestOfNRequest(AggregateOptions):
 
     model_config = example(groups=[_GROUP])
 
-    groups: list[Group] = Field(min_length=1)
+    groups: list[Group] = Field(min_length=1, fail_fast=True)
 
 
 class BestOfN(Outbound):

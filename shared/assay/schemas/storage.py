@@ -19,7 +19,7 @@ class BaselineSet(Inbound):
     """The baseline completions of one prompt by one policy; replaces what was there."""
 
     prompt: Prompt
-    completions: list[Completion] = Field(min_length=1)
+    completions: list[Completion] = Field(min_length=1, fail_fast=True)
     policy: Policy
 
 
@@ -28,7 +28,7 @@ class PutBaselinesRequest(Inbound):
 
     model_config = example(items=[{**_SAMPLED, "policy": "sft"}])
 
-    items: list[BaselineSet] = Field(min_length=1)
+    items: list[BaselineSet] = Field(min_length=1, fail_fast=True)
 
 
 class PutBaselinesResponse(Outbound):
@@ -69,7 +69,7 @@ class Sample(Inbound):
     """Completions of the current policy for one prompt, for the online trainer."""
 
     prompt: Prompt
-    completions: list[Completion] = Field(min_length=1)
+    completions: list[Completion] = Field(min_length=1, fail_fast=True)
     policy: Policy
     step: int | None = Field(default=None, ge=0, le=2**53, description="Step of that policy.")
     group: str | None = Field(
@@ -85,7 +85,7 @@ class PostSamplesRequest(Inbound):
 
     model_config = example(items=[{**_SAMPLED, "policy": "ppo", "step": 120}])
 
-    items: list[Sample] = Field(min_length=1)
+    items: list[Sample] = Field(min_length=1, fail_fast=True)
 
 
 class PostSamplesResponse(Outbound):

@@ -21,7 +21,7 @@ class Message(Inbound):
     model_config = ConfigDict(extra="allow", allow_inf_nan=False, frozen=True)
 
     role: str = Field(min_length=1, max_length=64, description="`user`, `assistant`, `system` ...")
-    content: str | list[dict[str, Any]] | None = Field(
+    content: str | Annotated[list[dict[str, Any]], Field(fail_fast=True)] | None = Field(
         default=None, description="Text, or content parts for templates that take them."
     )
 
@@ -51,12 +51,18 @@ _BY_TYPE = Discriminator(
 )
 
 Prompt: TypeAlias = Annotated[
-    Annotated[str, Tag("text")] | Annotated[list[Message], Field(min_length=1), Tag("messages")],
+    Annotated[str, Tag("text")]
+    | Annotated[list[Message], Field(min_length=1, fail_fast=True), Tag("messages")],
     _BY_TYPE,
 ]
 Completion: TypeAlias = Annotated[
     Annotated[str, Field(min_length=1), Tag("text")]
-    | Annotated[list[Message], Field(min_length=1), AfterValidator(_only_replies), Tag("messages")],
+    | Annotated[
+        list[Message],
+        Field(min_length=1, fail_fast=True),
+        AfterValidator(_only_replies),
+        Tag("messages"),
+    ],
     _BY_TYPE,
 ]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import socket
 import threading
 from typing import Any
@@ -11,6 +12,8 @@ from typing import Any
 import httpx
 import pytest
 
+from assay.models.scorer import EncodedInput
+from assay.schemas.text import Completion, Prompt
 from reward_server.app import create_app
 from serving import until
 from toy import LIMIT, ToyScorer, http_server, serving, toy_settings
@@ -108,6 +111,37 @@ async def test_a_body_over_the_limit_is_not_read_to_its_end(declared: bool) -> N
     problem(reply)
 
 
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"groups": [{"prompt": "p", "completions": [1] * 1000}]},
+        {"groups": [{"prompt": "p", "completions": ["a"], "finished": ["?"] * 1000}]},
+        {"groups": [{"prompt": [0] * 1000, "completions": ["a"]}]},
+        {"groups": [{"prompt": [{"role": "user", "content": [0] * 1000}], "completions": ["a"]}]},
+        {"groups": [0] * 1000},
+        {"groups": [GROUP], **{f"x{i}": 1 for i in range(1000)}},
+    ],
+)
+async def test_a_body_full_of_faults_costs_no_more_than_one(body: object) -> None:
+    async with serving() as http:
+        reply = await http.post("/v1/score", json=body)
+    assert reply.status_code == 422
+    assert len(problem(reply)["errors"]) <= 2  # text is not what content is either
+
+
+async def test_a_body_that_does_not_come_ends_at_its_deadline() -> None:
+    async def begun() -> Any:
+        yield b'{"groups": '
+        await asyncio.sleep(30)
+
+    async with serving(toy_settings(body_timeout_s=0.1)) as http:
+        reply = await http.post("/v1/score", content=begun(), headers=JSON)
+        metrics = (await http.get("/metrics")).text
+    assert reply.status_code == 400
+    assert "0.1 s" in problem(reply)["detail"]
+    assert re.search(r"^reward_server_in_flight\S* 0.0$", metrics, flags=re.MULTILINE)
+
+
 async def test_ten_thousand_and_one_completions_are_too_many() -> None:
     async with serving() as http:
         body = {"groups": [{"prompt": "p", "completions": [str(i) for i in range(10_001)]}]}
@@ -179,9 +213,18 @@ async def test_keys_and_scopes_hold_on_every_route() -> None:
         pinned = await http.post("/m/toy@1/v1/score", json={"groups": [GROUP]})
         good = await http.post("/v1/score", json={"groups": [GROUP]}, headers=reader)
         models = await http.get("/v1/models", headers=writer)
+        baselines = {
+            "put": await http.put("/v1/baselines", headers=reader),
+            "delete": await http.post("/v1/baselines/delete", headers=reader),
+            "pinned": await http.post("/m/toy/v1/baselines/delete", headers=reader),
+            "lookup": await http.post("/v1/baselines/lookup", headers=reader),
+            "write": await http.put("/v1/baselines", headers=writer),
+        }
         open_routes = [(await http.get(path)).status_code for path in ("/healthz", "/readyz")]
     assert (wrong.status_code, missing_scope.status_code, pinned.status_code) == (401, 403, 401)
     assert (good.status_code, models.status_code) == (200, 200)
+    statuses = {name: reply.status_code for name, reply in baselines.items()}
+    assert statuses == {"put": 403, "delete": 403, "pinned": 403, "lookup": 422, "write": 422}
     assert open_routes == [200, 200]
 
 
@@ -198,9 +241,9 @@ async def test_a_key_over_its_rate_is_told_when_to_come_back() -> None:
 
 async def test_a_full_queue_answers_503_with_retry_after() -> None:
     scorer, gate = ToyScorer(), threading.Event()
-    scorer.before = lambda _: None if gate.wait(20) else None
     settings = toy_settings(max_queue_texts=2, max_request_texts=2)
     async with serving(settings, scorer) as http:
+        scorer.before = lambda _: None if gate.wait(20) else None
 
         async def send(text: str) -> httpx.Response:
             group = {"prompt": "p", "completions": [text]}
@@ -220,12 +263,34 @@ async def test_a_full_queue_answers_503_with_retry_after() -> None:
 
 async def test_an_answer_past_the_deadline_is_a_504() -> None:
     scorer, gate = ToyScorer(), threading.Event()
-    scorer.before = lambda _: None if gate.wait(20) else None
     async with serving(toy_settings(request_timeout_s=0.2), scorer) as http:
+        scorer.before = lambda _: None if gate.wait(20) else None
         reply = await http.post("/v1/score", json={"groups": [GROUP]})
         gate.set()
     assert reply.status_code == 504
     problem(reply)
+
+
+async def test_tokenizing_ends_at_the_deadline_and_is_not_gone_on_with() -> None:
+    release = threading.Event()
+    begun: list[object] = []
+
+    class SlowToEncode(ToyScorer):
+        def encode(self, prompt: Prompt, completion: Completion, **options: Any) -> EncodedInput:
+            if completion in ("first", "second"):
+                begun.append(completion)
+                release.wait()
+            return super().encode(prompt, completion, **options)
+
+    group = {"prompt": "p", "completions": ["first", "second"]}
+    async with serving(toy_settings(request_timeout_s=0.1), SlowToEncode()) as http:
+        reply = await http.post("/v1/score", json={"groups": [group]})
+        release.set()
+    for thread in threading.enumerate():
+        if thread.name.startswith("encode"):
+            thread.join()
+    assert reply.status_code == 504
+    assert begun == ["first"]
 
 
 async def test_a_request_id_is_kept_if_it_is_one() -> None:
@@ -240,6 +305,7 @@ async def test_a_request_id_is_kept_if_it_is_one() -> None:
     ("changes", "named"),
     [
         ({"host": "0.0.0.0"}, "ASSAY_KEYS"),  # noqa: S104 - that it is refused is the point
+        ({"host": "0.0.0.0", "keys": " , "}, "ASSAY_KEYS"),  # noqa: S104 - refused as well
         ({"port": 0}, "port"),
         ({"keys": "a:read"}, "key 1"),
         ({"max_queue_texts": 1}, "max_request_texts"),

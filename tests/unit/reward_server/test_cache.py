@@ -34,3 +34,11 @@ def test_no_bytes_means_no_cache() -> None:
     cache = ScoreCache(0)
     cache.put(b"a", ROW)
     assert cache.get(b"a") is None
+
+
+def test_an_entry_does_not_keep_the_scores_of_its_batch_alive() -> None:
+    cache = ScoreCache(10_000)
+    cache.put(b"a", np.zeros((1000, 5))[0])
+    row = cache.get(b"a")
+    assert row is not None
+    assert row.base is None

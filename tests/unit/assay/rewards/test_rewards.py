@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -133,3 +134,12 @@ def test_leave_one_out_is_the_loop_that_leaves_one_out() -> None:
 
 def test_sigmoid_does_not_overflow() -> None:
     assert sigmoid(np.array([-1000.0, 0.0, 1000.0])).tolist() == [0.0, 0.5, 1.0]
+
+
+def test_sigmoid_rewards_of_many_texts_take_little_memory() -> None:
+    scores = np.zeros((1000, 2))
+    tracemalloc.start()
+    contrastive(scores, scores, shape="sigmoid")  # all at once: 16 MB for each intermediate
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 2 * 2**20
