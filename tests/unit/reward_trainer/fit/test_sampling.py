@@ -27,9 +27,9 @@ def test_balanced_weights_make_length_predict_nothing() -> None:
 
 
 def test_the_weights_of_a_source_add_up_to_its_texts() -> None:
-    pairs = [pair(), pair(), pair(weight=2.0)]
-    # Three texts in three pairs of weight 1, 1 and 2: 3 / 4 a unit.
-    assert pair_weights(pairs, [(0, 1), (1, 2), (0, 2)], 0.0) == [0.75, 0.75, 1.5]
+    pairs = [pair(), pair(), pair(weight=2.0), pair(weight=2.0)]
+    # Three texts in four pairs of weight 1, 1, 2 and 2: 3 / 6 a unit.
+    assert pair_weights(pairs, [(0, 1), (1, 2), (0, 2), (2, 0)], 0.0) == [0.5, 0.5, 1.0, 1.0]
 
 
 def test_the_pairs_of_a_prompt_stay_together_unless_they_are_too_many() -> None:
