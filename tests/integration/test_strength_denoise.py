@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +16,12 @@ from rich.console import Console
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 from trl.trainer.reward_config import RewardConfig
 from trl.trainer.reward_trainer import RewardTrainer
+from typer.testing import CliRunner
 
+from reward_trainer.__main__ import app
 from reward_trainer.denoise.policy import Policy
 from reward_trainer.denoise.run import DenoiseSettings, run
+from reward_trainer.preferences.reading import read_preferences
 from reward_trainer.preferences.writing import write_preferences
 from reward_trainer.strength.columns import add_strength
 from tiny_models import save_family
@@ -98,3 +104,68 @@ def test_trl_trains_on_a_denoised_file_as_it_is(
 def _score(model: Any, ids: list[int]) -> torch.Tensor:
     logits: torch.Tensor = model(input_ids=torch.tensor([ids])).logits[0, 0]
     return logits
+
+
+PAIRS = [
+    {
+        "prompt": f"\n\nHuman: How do I cook rice, take {i}?\n\nAssistant:",
+        "chosen": f"Rinse it, add {i + 1} cups of water, boil, then simmer for fifteen minutes.",
+        "rejected": "No idea.",
+        "label": 1 - i % 2,
+    }
+    for i in range(6)
+]
+
+
+def command(*arguments: str) -> subprocess.CompletedProcess[str]:
+    done = [sys.executable, "-m", "assay", *arguments]
+    return subprocess.run(done, capture_output=True, text=True, timeout=240)
+
+
+def test_the_commands_measure_denoise_and_undo(tmp_path: Path) -> None:
+    files = [tmp_path / name for name in ("a.jsonl", "b.parquet", "c.jsonl", "d.jsonl")]
+    pairs, measured_file, denoised, undone = map(str, files)
+    files[0].write_text("".join(json.dumps(row) + "\n" for row in PAIRS))
+    report = tmp_path / "report"
+    options = ["--out", measured_file, "--label", "label", "--report", str(report)]
+    done = command("strength", pairs, *options)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == [measured_file]
+    assert "Strength by assay-minilm@" in done.stderr
+    assert sorted(path.name for path in report.iterdir()) == [
+        "agreement.png",
+        "histogram.png",
+        "spread.png",
+        "summary.json",
+    ]
+    table = read_preferences(measured_file)
+    assert set(table["strength_members"]) == {5}
+    assert command("denoise", measured_file, "--out", denoised, "--action", "drop").returncode == 0
+    assert command("denoise", denoised, "--out", undone, "--undo").returncode == 0
+    assert list(read_preferences(undone)) == list(table)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        (["strength", "no.jsonl", "--out", "b.jsonl"], "strength: no.jsonl: no such file"),
+        (["strength", "a.jsonl", "--out", "b.csv"], "strength: b.csv: a table is written to"),
+        (["strength", "a.jsonl", "--out", "b.jsonl", "--model", "no"], "no reward model 'no'"),
+        (["denoise", "a.jsonl", "--out", "b.jsonl"], "denoise: name an --action, or --undo"),
+        (["denoise", "a.jsonl", "--out", "b.jsonl", "--action", "x"], "denoise: action: Input"),
+        (
+            ["denoise", "a.jsonl", "--out", "b.jsonl", "--action", "flip"],
+            "denoise: no column 'strength_mean': run `assay strength` on the table first",
+        ),
+    ],
+)
+def test_what_is_wrong_is_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], named: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a.jsonl").write_text("".join(json.dumps(row) + "\n" for row in PAIRS))
+    done = CliRunner().invoke(app, arguments)
+    assert done.exit_code == 2
+    assert named in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert not (tmp_path / "b.jsonl").exists()

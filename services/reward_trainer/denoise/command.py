@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+_FILE_WIDTH = 160  # characters of a line where no terminal sets them
+
 
 def command(
     data: Annotated[str, typer.Argument(help="Pairs that `assay strength` has measured.")],
@@ -41,6 +43,9 @@ def command(
 
     Not for pairs that a model is measured on: labels that the ensemble has set favour it.
     """
+    import sys
+
+    import datasets
     from pydantic import ValidationError
     from rich.console import Console
 
@@ -49,6 +54,7 @@ def command(
     from reward_trainer.denoise.policy import Policy
     from reward_trainer.denoise.run import DenoiseSettings, run
 
+    datasets.disable_progress_bars()
     try:
         if undo == (action is not None):
             raise DataError("name an --action, or --undo")
@@ -71,7 +77,7 @@ def command(
             expand=expand,
             smoothing_column=smoothing_column,
         )
-        run(settings, Console(stderr=True))
+        run(settings, Console(stderr=True, width=None if sys.stderr.isatty() else _FILE_WIDTH))
     except ValidationError as error:
         typer.echo(f"assay denoise: {invalid_input(error.errors()).detail}", err=True)
         raise typer.Exit(2) from None

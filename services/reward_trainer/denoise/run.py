@@ -57,10 +57,13 @@ def run(settings: DenoiseSettings, console: Console) -> None:
         console.print(f"{len(original):,} pairs as they were")
         return
     denoised = denoise(table, settings.policy)
-    if settings.expand:
-        denoised = denoised._replace(kept=expand(denoised.kept))
-    _write(denoised, settings.out)
     console.print(_counts(denoised, settings.policy))
+    if settings.expand:
+        pairs = len(denoised.kept)
+        denoised = denoised._replace(kept=expand(denoised.kept))
+        rows = len(denoised.kept)
+        console.print(f"{pairs:,} pairs in {rows:,} rows: train 1/{rows // pairs} of the epochs")
+    _write(denoised, settings.out)
 
 
 def _check_smoothing(settings: DenoiseSettings) -> None:
@@ -106,7 +109,7 @@ def _write(denoised: Denoised, out: Path) -> None:
 
 def _counts(denoised: Denoised, policy: Policy) -> Table:
     table = Table(title=str(policy))
-    for column in ("action", "rows", "share", "mean strength"):
+    for column in ("action", "pairs", "share", "mean strength"):
         table.add_column(column, justify="left" if column == "action" else "right")
     actions = [*denoised.kept[columns.ACTION], *denoised.dropped[columns.ACTION]]
     strengths = np.array([*denoised.kept[MEAN], *denoised.dropped[MEAN]])

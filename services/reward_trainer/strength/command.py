@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+_FILE_WIDTH = 160  # characters of a line where no terminal sets them
+
 
 def command(
     data: Annotated[
@@ -55,7 +57,12 @@ def command(
     device: Annotated[str, typer.Option(help="`auto` = cuda if there is one.")] = "auto",
 ) -> None:
     """Measure how strongly, and how surely, an ensemble agrees with each label of a dataset."""
+    import sys
+    import warnings
+
+    import datasets
     from rich.console import Console
+    from transformers.utils import logging as transformers_logging
 
     from assay.errors import AssayError
     from reward_trainer.strength.run import StrengthSettings, strength
@@ -77,8 +84,12 @@ def command(
         report=report,
         device=device,
     )
+    transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    transformers_logging.set_verbosity_error()  # type: ignore[no-untyped-call]
+    warnings.filterwarnings("ignore", category=FutureWarning, module="transformers")
+    datasets.disable_progress_bars()
     try:
-        strength(settings, Console(stderr=True))
+        strength(settings, Console(stderr=True, width=None if sys.stderr.isatty() else _FILE_WIDTH))
     except AssayError as error:
         typer.echo(f"assay strength: {error.detail}", err=True)
         raise typer.Exit(2) from None

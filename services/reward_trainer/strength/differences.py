@@ -18,6 +18,7 @@ from reward_trainer.preferences.formats import COLUMNS
 from reward_trainer.preferences.roots import as_prompt
 
 Array = NDArray[np.float64]
+Inputs = tuple[EncodedInput, EncodedInput]
 _CHUNK_PAIRS = 2048
 _BARS = (*Progress.get_default_columns(), MofNCompleteColumn(), TimeElapsedColumn())
 
@@ -63,20 +64,22 @@ def measure(scorer: Scorer, table: datasets.Dataset, console: Console) -> Measur
         ScoringError: a score is not finite; the row is named.
     """
     check_members(scorer.card.assay.members, scorer.card.id)
+    scores: dict[bytes, Array] = {}
     parts, truncated = [], 0
     with Progress(*_BARS, console=console) as progress:
         task = progress.add_task(f"score with {scorer.card.id}", total=len(table))
         for first in range(0, len(table), _CHUNK_PAIRS):
             rows = range(first, min(first + _CHUNK_PAIRS, len(table)))
             inputs = _encode(scorer, table.select(rows), first)
-            parts.append(_differences(scorer, inputs, first, progress, task))
+            _score(scorer, inputs, scores, progress, task)
+            parts.append(np.array([scores[a.digest] - scores[b.digest] for a, b in inputs]))
             truncated += sum(chosen.truncated or rejected.truncated for chosen, rejected in inputs)
-    return Measured(scorer.card.id, np.concatenate(parts), truncated)
+    differences = np.concatenate(parts)
+    _check_finite(differences, scorer.card.id)
+    return Measured(scorer.card.id, differences, truncated)
 
 
-def _encode(
-    scorer: Scorer, table: datasets.Dataset, first: int
-) -> list[tuple[EncodedInput, EncodedInput]]:
+def _encode(scorer: Scorer, table: datasets.Dataset, first: int) -> list[Inputs]:
     inputs = []
     for row, texts in enumerate(zip(*(table[name] for name in COLUMNS), strict=True), first + 1):
         prompt, chosen, rejected = map(as_prompt, texts)
@@ -87,25 +90,28 @@ def _encode(
     return inputs
 
 
-def _differences(
+def _score(
     scorer: Scorer,
-    inputs: Sequence[tuple[EncodedInput, EncodedInput]],
-    first: int,
+    inputs: Sequence[Inputs],
+    scores: dict[bytes, Array],
     progress: Progress,
     task: TaskID,
-) -> Array:
-    """Each distinct text is scored once, in batches of like length."""
-    texts = list({side.digest: side for pair in inputs for side in pair}.values())
-    scores: dict[bytes, Array] = {}
-    for batch in length_batches(texts):
-        values = scorer.score([texts[index] for index in batch])
-        scores |= zip((texts[index].digest for index in batch), values, strict=True)
-        progress.advance(task, len(inputs) * len(batch) / len(texts))
-    differences = np.array([scores[a.digest] - scores[b.digest] for a, b in inputs])
+) -> None:
+    """Add the scores of texts that have none yet, in batches of like length."""
+    texts = {side.digest: side for pair in inputs for side in pair if side.digest not in scores}
+    fresh = list(texts.values())
+    for batch in length_batches(fresh):
+        values = scorer.score([fresh[index] for index in batch])
+        scores |= zip((fresh[index].digest for index in batch), values, strict=True)
+        progress.advance(task, len(inputs) * len(batch) / len(fresh))
+    if not fresh:
+        progress.advance(task, len(inputs))
+
+
+def _check_finite(differences: Array, model: str) -> None:
     wrong = np.flatnonzero(~np.isfinite(differences).all(axis=1))
     if len(wrong):
-        raise ScoringError(f"row {first + wrong[0] + 1}: a score of {scorer.card.id} is not finite")
-    return differences
+        raise ScoringError(f"row {wrong[0] + 1}: a score of {model} is not finite")
 
 
 def standardise(differences: Array) -> Array:

@@ -102,14 +102,14 @@ def _agreement(agreement: Agreement, model: str) -> Figure:
     observed = [decile.agreement for decile in agreement.deciles]
     expected = [decile.expected for decile in agreement.deciles]
     axes.plot(means, observed, marker="o", color=_AGREES, label=f"agreement of {agreement.column}")
-    axes.plot(means, expected, linestyle="--", color=_LINE, label="expected by the ensemble")
+    axes.plot(means, expected, linestyle="--", color=_LINE, label="expected by the ensemble, T = 1")
     axes.axhline(0.5, color=_LINE, linewidth=0.8)
     axes.axvline(0.0, color=_LINE, linewidth=0.8)
     axes.set(
         xlabel=f"mean strength of each tenth of {agreement.pairs:,} pairs, by {model}",
         ylabel="share that sides with chosen",
         title=f"AUC of the ensemble mean {agreement.auc:.3f}",
-        ylim=(0, 1),
+        ylim=(-0.02, 1.02),
     )
     axes.legend(frameon=False)
     return figure

@@ -186,9 +186,9 @@ def tables(summary: Summary) -> Iterator[Table | Text]:
     yield _spread_table(summary)
     if summary.truncated:
         yield Text(f"{summary.truncated:,} pairs are longer than the model reads: prompts are cut")
-    yield _row_table("mean of the ensemble at quantile", summary.quantiles, "{:+.3f}")
-    votes = {str(count): pairs for count, pairs in enumerate(summary.votes)}
-    yield _row_table(f"pairs by votes of {summary.members} members", votes, "{:,}")
+    yield _two_columns("quantile", "mean", summary.quantiles, "{:+.3f}")
+    votes = {f"{count} of {summary.members}": pairs for count, pairs in enumerate(summary.votes)}
+    yield _two_columns("votes for chosen", "pairs", votes, "{:,}")
     if (other := summary.agreement) is not None:
         yield Text(
             f"{other.column} agrees with the label in {other.agreement:.1%} of {other.pairs:,} "
@@ -208,11 +208,12 @@ def _spread_table(summary: Summary) -> Table:
     return table
 
 
-def _row_table(title: str, values: Mapping[str, float], shape: str) -> Table:
-    table = Table(title=title)
-    for name in values:
-        table.add_column(name, justify="right")
-    table.add_row(*(shape.format(value) for value in values.values()))
+def _two_columns(first: str, second: str, values: Mapping[str, float], shape: str) -> Table:
+    table = Table()
+    for column in (first, second):
+        table.add_column(column, justify="right")
+    for name, value in values.items():
+        table.add_row(name, shape.format(value))
     return table
 
 
