@@ -50,8 +50,7 @@ def command(
 ) -> None:
     """Measure how well reward models rank preference pairs.
 
-    RM-Bench, RewardBench and RewardBench 2 are recognised by their columns and scored as they are
-    on their leaderboards.
+    RM-Bench and RewardBench 1 and 2 are known by their columns and go by their own rules.
     """
     from assay.errors import AssayError
     from reward_trainer.evaluate.run import EvaluateSettings, evaluate

@@ -49,7 +49,7 @@ def tables(report: Report) -> Iterator[Table]:
             "only first right": lambda row: f"{row.only_first:,}",
             "only second right": lambda row: f"{row.only_second:,}",
         }
-        title = f"Paired comparison: {first} (first) against {second} (second)"
+        title = f"Paired comparison: first = {first}, second = {second}"
         yield make_table(title, columns, report.comparison)
     if report.raters is not None:
         yield from _raters(report.raters)

@@ -24,8 +24,11 @@ import numpy as np
 from assay.errors import DataError
 from assay.schemas.text import Completion, Prompt
 from reward_trainer.evaluate.accuracy import ALL
+from reward_trainer.evaluate.agreement import read_labels
 from reward_trainer.evaluate.rm_bench import STYLES
 from reward_trainer.evaluate.scoring import Text
+from reward_trainer.evaluate.statistics import Array
+from reward_trainer.preferences.formats import COLUMNS
 from reward_trainer.preferences.reading import read_sources, table_of
 from reward_trainer.preferences.roots import as_prompt, groups_of
 from reward_trainer.preferences.sources import Source
@@ -61,6 +64,7 @@ class Examples:
         rows: the texts.
         subsets: what results are broken down by.
         roots: what the intervals resample.
+        labels: columns of labels, as `read_labels` gives them, each of shape [rows].
         table: prompts and the columns that hold no texts.
     """
 
@@ -68,6 +72,7 @@ class Examples:
     rows: list[Example]
     subsets: list[str]
     roots: list[str]
+    labels: dict[str, Array]
     table: datasets.Dataset
 
     @property
@@ -83,6 +88,7 @@ def read_examples(
     split: str | None = None,
     subset: str | None = None,
     group: str = "root",
+    labels: Sequence[str] = (),
     limit: int | None = None,
     skip_unusable: bool = False,
 ) -> Examples:
@@ -93,6 +99,7 @@ def read_examples(
         split: of a hub dataset or a folder.
         subset: column to break results down by; None = `subset` (RM-Bench: `domain`) if there.
         group: what the intervals resample: `root`, `prompt` or a column.
+        labels: columns of labels, for pairs.
         limit: at most so many rows, drawn at random, the same ones each time.
         skip_unusable: leave out rows that are no pair, with one warning per file.
 
@@ -102,14 +109,18 @@ def read_examples(
     sources = read_sources(location, split=split)
     kind = _kind(sources[0])
     rows, table = _pairs(sources, skip_unusable) if kind == "pairs" else _lists(sources, kind)
+    if labels and kind != "pairs":
+        raise DataError(f"labels are of preference pairs, and {location} is {kind}")
+    subsets, roots = _subsets(table, subset, _SUBSET[kind]), groups_of(table, group)
+    given = {name: read_labels(name, _label_column(table, name)) for name in labels}
     kept = _drawn(len(rows), limit)
-    table = table.select(kept)
     return Examples(
         kind=kind,
         rows=[rows[i] for i in kept],
-        subsets=_subsets(table, subset, _SUBSET[kind]),
-        roots=groups_of(table, group),
-        table=table,
+        subsets=[subsets[i] for i in kept],
+        roots=[roots[i] for i in kept],
+        labels={name: values[kept] for name, values in given.items()},
+        table=table.select(kept),
     )
 
 
@@ -171,6 +182,14 @@ def _list_row(row: Mapping[str, Any], kind: Kind, where: str) -> Example:
         if column != "prompt" and kind == "rm-bench" and len(texts) != STYLES:
             raise DataError(f"{where}: column {column!r} holds {len(texts)} texts, not {STYLES}")
     return Example(row["prompt"], tuple(row["chosen"]), tuple(row["rejected"]), where)
+
+
+def _label_column(table: datasets.Dataset, name: str) -> list[Any]:
+    others = [column for column in table.column_names if column not in COLUMNS]
+    if name not in others:
+        found = ", ".join(others) or "none"
+        raise DataError(f"no label column {name!r}: beside the pairs there are {found}")
+    return list(table[name])
 
 
 def _subsets(table: datasets.Dataset, column: str | None, default: str) -> list[str]:

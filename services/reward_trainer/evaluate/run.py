@@ -13,7 +13,7 @@ from rich.progress import MofNCompleteColumn, Progress, TimeElapsedColumn
 
 from assay.errors import InvalidInputError
 from reward_trainer.evaluate.accuracy import Comparison, accuracy_by_subset, compare_by_subset
-from reward_trainer.evaluate.agreement import choices, measure_raters, read_labels
+from reward_trainer.evaluate.agreement import choices, measure_raters
 from reward_trainer.evaluate.calibration import folded_calibration, preference
 from reward_trainer.evaluate.examples import Examples, read_examples
 from reward_trainer.evaluate.layout import Layout
@@ -72,19 +72,17 @@ def evaluate(settings: EvaluateSettings, console: Console | None = None) -> Repo
         split=settings.split,
         subset=settings.subset,
         group=settings.group,
+        labels=settings.labels,
         limit=settings.limit,
         skip_unusable=settings.skip_unusable,
     )
-    if settings.labels and examples.kind != "pairs":
-        raise InvalidInputError(f"labels are of preference pairs, and this is {examples.kind}")
-    labels = {name: read_labels(name, _column(examples, name)) for name in settings.labels}
     layout = Layout.of(examples.rows)
     scores = _score(settings, layout, console or Console(stderr=True))
     return Report(
         data=_data(settings, examples),
         models=[_model(name, each, examples, layout) for name, each in scores.items()],
         comparison=_compare(list(scores.values()), examples, layout),
-        raters=_rate(labels, scores, examples, layout) if labels else None,
+        raters=_rate(scores, examples, layout) if examples.labels else None,
     )
 
 
@@ -101,14 +99,6 @@ def _check(settings: EvaluateSettings) -> None:
         raise InvalidInputError("--labels names a column twice")
 
 
-def _column(examples: Examples, name: str) -> Sequence[object]:
-    if name not in examples.table.column_names or name in ("prompt", "chosen", "rejected"):
-        others = set(examples.table.column_names) - {"prompt", "chosen", "rejected"}
-        found = ", ".join(sorted(others)) or "none"
-        raise InvalidInputError(f"no label column {name!r}: beside the pairs there are {found}")
-    return list(examples.table[name])
-
-
 def _score(settings: EvaluateSettings, layout: Layout, console: Console) -> dict[str, Scores]:
     """The scores of each model, by a name that no other has."""
     key = settings.key.get_secret_value() if settings.key else None
@@ -117,18 +107,26 @@ def _score(settings: EvaluateSettings, layout: Layout, console: Console) -> dict
         remote = settings.against.startswith(("http://", "https://"))
         asked.append((None, settings.against) if remote else (settings.against, None))
     columns = (*Progress.get_default_columns(), MofNCompleteColumn(), TimeElapsedColumn())
-    named: dict[str, Scores] = {}
+    found: list[Scores] = []
     with ExitStack() as stack:
         scorers = [
             stack.enter_context(opened(model, url=url, key=key, device=settings.device))
             for model, url in asked
         ]
-        for score, (model, url) in zip(scorers, asked, strict=True):
+        for score in scorers:
             with Progress(*columns, console=console) as progress:
-                scores = score(layout.texts, progress)
-            place = httpx.URL(url).netloc.decode() if url else model
-            named[f"{scores.model} ({place})" if scores.model in named else scores.model] = scores
-    return named
+                found.append(score(layout.texts, progress))
+    places = [httpx.URL(url).netloc.decode() if url else str(model) for model, url in asked]
+    return dict(zip(_names([scores.model for scores in found], places), found, strict=True))
+
+
+def _names(models: Sequence[str], places: Sequence[str]) -> list[str]:
+    """Versions, with their places if they are the same, numbered if those are the same too."""
+    if len(set(models)) == len(models):
+        return list(models)
+    if len(set(places)) == len(places):
+        return [f"{model} ({place})" for model, place in zip(models, places, strict=True)]
+    return [f"{model} ({number})" for number, model in enumerate(models, start=1)]
 
 
 def _data(settings: EvaluateSettings, examples: Examples) -> Data:
@@ -214,11 +212,9 @@ def _earned(means: Array, examples: Examples, layout: Layout) -> Array:
     return credits(_scored(means, examples, layout))
 
 
-def _rate(
-    labels: Mapping[str, Array], scores: Mapping[str, Scores], examples: Examples, layout: Layout
-) -> Raters:
+def _rate(scores: Mapping[str, Scores], examples: Examples, layout: Layout) -> Raters:
     models = {
         name: choices(layout.differences(each.values.mean(axis=1))) for name, each in scores.items()
     }
-    raters, agreement = measure_raters({**labels, **models}, examples.roots)
+    raters, agreement = measure_raters({**examples.labels, **models}, examples.roots)
     return Raters(raters=raters, agreement=agreement)

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import re
+import warnings
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
+import httpx
 import numpy as np
 from rich.progress import Progress
 
@@ -22,8 +25,9 @@ if TYPE_CHECKING:
     from assay.schemas.models import ModelCard
     from assay.schemas.scoring import GroupScores
 
-_CALL_TEXTS = 512
-_REQUEST_TEXTS = 64
+# Few enough that a slow server answers in time, enough to keep several replicas busy.
+_CALL_TEXTS = 16
+_CALLS = 4
 _TIMEOUT_S = 600.0
 _GROUP = re.compile(r"groups\[(\d+)\](?:\.\w+(?:\[\d+\])?)?")
 
@@ -92,10 +96,8 @@ def opened(
     if url is None:
         yield _local(model or "", device)
         return
-    with Client(
-        url, key=key, timeout_s=_TIMEOUT_S, retries=3, texts_per_request=_REQUEST_TEXTS
-    ) as client:
-        yield _remote(client, _card(client, model))
+    with Client(url, key=key, timeout_s=_TIMEOUT_S, retries=3) as client:
+        yield _remote(client, _card(client, model), httpx.URL(url).netloc.decode())
 
 
 def _local(name: str, device: str) -> ScoreTexts:
@@ -106,9 +108,19 @@ def _local(name: str, device: str) -> ScoreTexts:
     resolve(name)
 
     def score(texts: Sequence[Text], progress: Progress) -> Scores:
+        _silence_loading()
         return _score_locally(load(name, LoadOptions(device=device)), texts, progress)
 
     return score
+
+
+def _silence_loading() -> None:
+    """Weights that a checkpoint lacks are errors of ours; transformers' table of them is noise."""
+    from transformers.utils import logging as transformers_logging
+
+    transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    transformers_logging.set_verbosity_error()  # type: ignore[no-untyped-call]
+    warnings.filterwarnings("ignore", category=FutureWarning, module="transformers")
 
 
 def _score_locally(model: RewardModel, texts: Sequence[Text], progress: Progress) -> Scores:
@@ -129,19 +141,30 @@ def _score_locally(model: RewardModel, texts: Sequence[Text], progress: Progress
     return _scores(model.card, values, sum(text.truncated for text in encoded))
 
 
-def _remote(client: Client, card: ModelCard) -> ScoreTexts:
+def _remote(client: Client, card: ModelCard, place: str) -> ScoreTexts:
     def score(texts: Sequence[Text], progress: Progress) -> Scores:
-        task = progress.add_task(f"score with {card.id}", total=len(texts))
+        task = progress.add_task(f"score with {card.id} at {place}", total=len(texts))
         results: list[GroupScores] = []
-        for first in range(0, len(texts), _CALL_TEXTS):
-            call = texts[first : first + _CALL_TEXTS]
-            results += _ask(client, card.id, call)
-            progress.advance(task, len(call))
+        for reply in _replies(client, card.id, texts):
+            results += reply
+            progress.advance(task, len(reply))
         values = np.array([_members(*each) for each in zip(results, texts, strict=True)])
         _check_finite(values, texts)
         return _scores(card, values, sum(result.truncated[0] for result in results))
 
     return score
+
+
+def _replies(client: Client, model: str, texts: Sequence[Text]) -> Iterator[list[GroupScores]]:
+    """The results of some texts at a time, in order, with several requests under way."""
+    pool = ThreadPoolExecutor(_CALLS)
+    try:
+        starts = range(0, len(texts), _CALL_TEXTS)
+        calls = [pool.submit(_ask, client, model, texts[i : i + _CALL_TEXTS]) for i in starts]
+        for call in calls:
+            yield call.result()
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 def _ask(client: Client, model: str, texts: Sequence[Text]) -> list[GroupScores]:

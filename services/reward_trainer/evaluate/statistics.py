@@ -100,6 +100,8 @@ class Roots:
         """
         counted = _everything(values) if among is None else among
         estimate = self.mean(values, among)
+        if estimate.low is None:
+            return estimate
         bound = _TAIL ** (1 / len(np.unique(self.index[counted])))
         if estimate.value == 1.0:
             return Estimate(value=1.0, low=bound, high=1.0)

@@ -68,15 +68,14 @@ def command(
     under torchrun or accelerate: `torchrun --nproc-per-node 2 -m reward_trainer fit ...`.
     """
     from rich.console import Console
-    from transformers.utils import logging as transformers_logging
 
     from assay.errors import AssayError
+    from reward_trainer.fit.progress import quieten_libraries
     from reward_trainer.fit.run import FitSettings, fit
 
     console = Console(stderr=True)
     logging.getLogger("reward_trainer").addHandler(_handler(console))
-    transformers_logging.set_verbosity_error()  # type: ignore[no-untyped-call]
-    transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    quieten_libraries()
     changes = {
         "model": name,
         "backbone": backbone,

@@ -16,7 +16,7 @@ from assay.schemas.text import Completion, Prompt, as_messages
 from reward_trainer.fit.recipe import Recipe, Source
 from reward_trainer.preferences.formats import COLUMNS, pair_of, plain
 from reward_trainer.preferences.reading import read_preferences
-from reward_trainer.preferences.roots import as_prompt, groups_of, root_of
+from reward_trainer.preferences.roots import RootKind, as_prompt, groups_of, root_of
 
 
 @dataclass(frozen=True)
@@ -99,7 +99,7 @@ def find_source(folder: Path, name: str) -> Path:
 def _roots(table: datasets.Dataset, source: Source) -> list[str]:
     if source.root == "topic":
         return [f"topic:{topic}" for topic in groups_of(table, "topic")]
-    kind = "chat" if source.root == "chat" else "turn"
+    kind: RootKind = "chat" if source.root == "chat" else "turn"
     return [root_of(prompt, kind) for prompt in table["prompt"]]
 
 
@@ -129,7 +129,8 @@ def pairs_of(
         where = f"{source} row {index + 1}".strip()
         sides = pair_of({name: plain(column[index]) for name, column in texts.items()}, where)
         values: dict[str, Any] = {name: row[index] for name, row in (numbers or {}).items()}
-        pairs.append(Pair(source, index + 1, root, *map(as_prompt, sides), **values))
+        prompt, chosen, rejected = map(as_prompt, sides)
+        pairs.append(Pair(source, index + 1, root, prompt, chosen, rejected, **values))
     return pairs
 
 

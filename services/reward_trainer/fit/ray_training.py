@@ -7,8 +7,8 @@ from typing import Any
 import torch
 
 from assay.errors import AssayError, ScoringError
-from reward_trainer.fit.progress import bars
-from reward_trainer.fit.training import Job, train_members
+from reward_trainer.fit.progress import bars, quieten_libraries
+from reward_trainer.fit.training import Job, is_first_process, train_members
 
 
 def train_on_ray(job: Job, workers: int) -> None:
@@ -24,9 +24,11 @@ def train_on_ray(job: Job, workers: int) -> None:
         AssayError: see `train_members`.
         ScoringError: a worker died.
     """
+    import ray
     from ray.train import RunConfig, ScalingConfig
     from ray.train.torch import TorchTrainer
 
+    started = not ray.is_initialized()
     use_gpu = job.device != "cpu" and torch.cuda.is_available()
     trainer = TorchTrainer(
         _worker,
@@ -38,11 +40,16 @@ def train_on_ray(job: Job, workers: int) -> None:
         trainer.fit()
     except Exception as error:
         raise _cause(error) from error
+    finally:
+        if started:
+            ray.shutdown()
 
 
 def _worker(config: dict[str, Any]) -> None:
-    with bars(False) as progress:
-        train_members(config["job"], progress)
+    job = config["job"]
+    quieten_libraries()
+    with bars(is_first_process(job)) as progress:
+        train_members(job, progress)
 
 
 def _cause(error: BaseException) -> AssayError:

@@ -169,9 +169,10 @@ def _finish(job: Job, split: Split, out: Path, console: Console) -> Path:
 
 
 def _clean_up(job: Job, console: Console) -> None:
-    for index in range(job.recipe.members):
-        shutil.rmtree(job.member_folder(index), ignore_errors=True)
-    console.print(f"curves: tensorboard --logdir {job.folder}", soft_wrap=True, highlight=False)
+    for path in job.folder.iterdir():
+        if path != job.curves:
+            shutil.rmtree(path, ignore_errors=True)
+    console.print(f"curves: tensorboard --logdir {job.curves}", soft_wrap=True, highlight=False)
 
 
 def _data_digest(pairs: Sequence[Pair]) -> str:

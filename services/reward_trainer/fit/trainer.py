@@ -140,6 +140,9 @@ class RankingTrainer(Trainer):
             state_dict = {name: weight for name, weight in named if weight.requires_grad}
         super()._save(output_dir, state_dict)
 
+    def _issue_warnings_after_load(self, load_result: Any) -> None:
+        """Frozen weights are in no checkpoint: that they are missing says nothing."""
+
     def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
         try:
             super()._save_checkpoint(model, trial)

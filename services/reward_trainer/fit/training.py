@@ -57,7 +57,7 @@ class Job:
         folder: where checkpoints and results go, on a disk that all processes share.
         device: `auto`, `cpu` or `cuda`.
         checkpoints: how many a member writes on its way.
-        tensorboard: whether curves are written, to `folder/tensorboard`.
+        tensorboard: whether curves are written.
     """
 
     recipe: Recipe
@@ -71,6 +71,11 @@ class Job:
     def member_folder(self, index: int) -> Path:
         """Where a member's checkpoints and result go."""
         return self.folder / f"member_{index}"
+
+    @property
+    def curves(self) -> Path:
+        """Where TensorBoard's files go."""
+        return self.folder / "tensorboard"
 
 
 def job_digest(recipe: Recipe, pairs: Sequence[Pair]) -> str:
@@ -185,7 +190,7 @@ class _Run:
         if self._job.tensorboard:
             from torch.utils.tensorboard import SummaryWriter
 
-            writer = SummaryWriter(str(self._job.folder / "tensorboard" / name))
+            writer = SummaryWriter(str(self._job.curves / name))
             reports.append(TensorBoardCallback(writer))  # type: ignore[no-untyped-call]
         return reports
 

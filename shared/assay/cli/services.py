@@ -26,7 +26,7 @@ def denoise(context: typer.Context) -> None:
 
 
 def evaluate(context: typer.Context) -> None:
-    """Measure how well reward models rank pairs; `assay evaluate --help` lists the flags."""
+    """Measure how well reward models rank pairs; `assay evaluate --help`."""
     _become("reward_trainer", ["evaluate", *context.args])
 
 

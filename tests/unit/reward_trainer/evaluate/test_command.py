@@ -92,10 +92,8 @@ def test_two_models_are_compared_pair_by_pair(
         data=write(tmp_path, ROWS), url=server.url, against=second.url, labels=("gpt",)
     )
     report = evaluate(settings)
-    assert [model.name for model in report.models] == [
-        "toy@7",
-        f"toy@7 ({second.url.removeprefix('http://')})",
-    ]
+    places = [url.removeprefix("http://") for url in (server.url, second.url)]
+    assert [model.name for model in report.models] == [f"toy@7 ({place})" for place in places]
     assert report.comparison is not None
     rows = {row.subset: row for row in report.comparison}
     assert rows["all"].difference.value == pytest.approx((1 - 1 + 1 + 0) / 4)
@@ -105,6 +103,15 @@ def test_two_models_are_compared_pair_by_pair(
     kappas = [row.kappa and row.kappa.value for row in report.raters.agreement]
     assert kappas == [1.0, pytest.approx(cohen_kappa_score([1, 0, 1], [0, 1, 0])),
                       pytest.approx(cohen_kappa_score([1, 0, 1], [0, 1, 0]))]  # fmt: skip
+
+
+def test_a_model_against_itself_differs_nowhere(tmp_path: Path, server: ScriptedServer) -> None:
+    settings = EvaluateSettings(data=write(tmp_path, ROWS), url=server.url, against=server.url)
+    report = evaluate(settings)
+    assert [model.name for model in report.models] == ["toy@7 (1)", "toy@7 (2)"]
+    assert report.comparison is not None
+    estimate = report.comparison[-1].difference
+    assert (estimate.value, estimate.low, estimate.high) == (0.0, 0.0, 0.0)
 
 
 def test_label_columns_need_no_model(tmp_path: Path) -> None:

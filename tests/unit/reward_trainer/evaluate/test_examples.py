@@ -77,6 +77,14 @@ def test_a_limit_draws_the_same_rows_each_time(tmp_path: Path) -> None:
     assert len(read_examples(path, limit=99).rows) == 50
 
 
+def test_an_error_names_the_row_of_the_source_whatever_the_limit(tmp_path: Path) -> None:
+    rows = [{**PAIR, "gpt": i % 2} for i in range(30)]
+    path = write(tmp_path, [*rows, {**PAIR, "gpt": 7}])
+    with pytest.raises(DataError, match="row 31: column 'gpt' holds '7'"):
+        read_examples(path, labels=["gpt"], limit=2)
+    assert len(read_examples(write(tmp_path, rows), labels=["gpt"], limit=5).labels["gpt"]) == 5
+
+
 def test_the_digest_is_blind_to_order_and_sees_labels(tmp_path: Path) -> None:
     other = {"prompt": "Who?", "chosen": "she", "rejected": "he"}
     turned = {"prompt": "Who?", "chosen": "he", "rejected": "she"}

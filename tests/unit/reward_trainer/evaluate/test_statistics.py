@@ -36,8 +36,10 @@ def test_the_bootstrap_equals_an_independent_loop_over_roots() -> None:
 
 
 def test_one_root_has_no_interval() -> None:
-    estimate = Roots.of(["only", "only"]).share(np.array([1.0, 0.0]))
-    assert (estimate.value, estimate.low, estimate.high) == (0.5, None, None)
+    roots = Roots.of(["only", "only"])
+    for values in ([1.0, 0.0], [1.0, 1.0]):
+        estimate = roots.share(np.array(values))
+        assert (estimate.value, estimate.low, estimate.high) == (sum(values) / 2, None, None)
 
 
 def test_a_share_without_any_miss_has_the_exact_binomial_bound() -> None:
