@@ -73,9 +73,11 @@ def command(
         if out is not None:
             _check_writable(out)
         report = evaluate(settings)
-        _print(report, markdown)
-        if out is not None:
-            _write(report, out)
+        try:
+            if out is not None:
+                _write(report, out)
+        finally:
+            _print(report, markdown)
     except AssayError as error:
         typer.echo(f"assay evaluate: {error.detail}", err=True)
         raise typer.Exit(2) from None

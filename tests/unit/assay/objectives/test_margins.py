@@ -94,8 +94,9 @@ def test_threshold_gives_the_margin_to_pairs_below_it_alone() -> None:
     differences = double(0.875, -0.5, 0.375)  # mean .25
     assert batch_threshold(differences).tolist() == [0.0, 0.25, 0.0]
     assert batch_threshold(differences, threshold=0.5).tolist() == [0.0, 0.25, 0.25]
-    # capped at .125, a pair of .1875 clears the margin and pays none; the mean alone is .1875
-    assert batch_threshold(double(0.875, -0.5, 0.1875), cap=0.125).tolist() == [0.0, 0.125, 0.0]
+    # mean .1875: capped at .125, the pair of .15625 clears the margin and pays none
+    differences = double(0.90625, -0.5, 0.15625)
+    assert batch_threshold(differences, cap=0.125).tolist() == [0.0, 0.125, 0.0]
 
 
 def test_a_threshold_at_either_infinity_is_no_margin_or_the_batch_mean() -> None:

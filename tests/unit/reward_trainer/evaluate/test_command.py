@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -61,7 +62,10 @@ def test_the_report_of_a_server_by_hand(tmp_path: Path, server: ScriptedServer) 
     assert found["all"].gain.value == 0.0  # the length rule is this very model
     assert model.results.length.prefers_longer is not None
     assert model.results.length.prefers_longer.value == 1.0
-    assert model.results.calibration.temperature == 0.5
+    calibration = model.results.calibration
+    assert calibration.temperature == 0.5  # so differences of 1, -1, 4 and 0 count twice
+    folded = [1 / (1 + math.exp(-x)) for x in (2, 2, 8, 0)]
+    assert calibration.overconfidence.value == pytest.approx(sum(folded) / 4 - 2.5 / 4)
     assert report.data.rows == report.data.roots == 4
     assert "toy@7" in done.output
     assert all(request.headers["authorization"] == "Bearer sk" for request in server.requests)
@@ -193,3 +197,12 @@ def test_labels_of_a_benchmark_are_refused(tmp_path: Path) -> None:
     row = {"prompt": "p", "chosen": ["a", "b", "c"], "rejected": ["d", "e", "f"], "domain": "chat"}
     done = run(write(tmp_path, [row]), "--labels", "a", "--labels", "b")
     assert "labels are of preference pairs" in done.output
+
+
+def test_a_report_that_cannot_be_written_is_still_shown(
+    tmp_path: Path, server: ScriptedServer
+) -> None:
+    done = run(write(tmp_path, ROWS), "--url", server.url, "--out", "/dev/full")
+    assert done.exit_code == 2
+    assert "Accuracy: toy@7" in done.output
+    assert "cannot be written to /dev/full: No space left" in done.output
