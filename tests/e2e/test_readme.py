@@ -37,16 +37,20 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 def run(command: str, server: Server) -> str:
     """Run a command of the README in the repository, at the test's port, with the test's Python."""
-    command = command.replace(DEFAULT_URL, server.url)
+    return in_folder(ROOT, command.replace(DEFAULT_URL, server.url), {"ASSAY_URL": server.url})
+
+
+def in_folder(folder: Path, command: str, variables: dict[str, str] | None = None) -> str:
+    """Run a command of the README with the test's Python."""
     command = command.replace(".venv/bin/", f"{Path(sys.executable).parent}/")
-    environment = {**os.environ, "ASSAY_URL": server.url}  # noqa: TID251 - a child's
+    environment = {**os.environ, **(variables or {})}  # noqa: TID251 - a child's
     done = subprocess.run(
         ["bash", "-euc", command],
-        cwd=ROOT,
+        cwd=folder,
         env=environment,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=300,
         check=False,
     )
     assert done.returncode == 0, done.stderr
@@ -110,7 +114,7 @@ def test_make_commands_are_targets_that_start_what_the_readme_says(command: str)
 
 
 def test_the_training_command_takes_the_flags_that_are_printed() -> None:
-    (command,) = (text for text in SHELL if "assay fit" in text)
+    (command,) = (text for text in SHELL if "assay fit --recipe default" in text)
     flags = re.findall(r"--\w+", command)
     python = Path(sys.executable).parent
     shown = subprocess.run(
@@ -119,8 +123,34 @@ def test_the_training_command_takes_the_flags_that_are_printed() -> None:
     assert all(flag in shown.stdout for flag in flags)
 
 
+def made_pairs(count: int) -> str:
+    """Pairs by construction: a sentence against its own words in reverse."""
+    rows = []
+    for number in range(count):
+        words = (
+            f"It is number {number}, since {number - 1} and one make {number} when added.".split()
+        )
+        row = {"prompt": f"What comes after {number - 1}?", "chosen": " ".join(words)}
+        rows.append(json.dumps({**row, "rejected": " ".join(reversed(words))}))
+    return "\n".join(rows)
+
+
+def test_own_pairs_are_measured_trained_on_and_compared(tmp_path: Path) -> None:
+    (tmp_path / "pairs.jsonl").write_text(made_pairs(60))
+    (tmp_path / "held-out.jsonl").write_text(made_pairs(20))
+    (training,) = (text for text in SHELL if "assay strength" in text)
+    (denoising,) = (text for text in SHELL if "assay denoise" in text)
+    compared = in_folder(tmp_path, training)
+    assert "mine@1" in compared
+    assert "assay-minilm@1" in compared
+    assert len(list((tmp_path / "strength").glob("*.png"))) == 2
+    in_folder(tmp_path, denoising)
+    row = json.loads((tmp_path / "train.jsonl").read_text().splitlines()[0])
+    assert {"margin", "denoise_flipped"} <= row.keys()
+
+
 def test_every_command_is_covered_here() -> None:
-    known = ("/v1/score", "/v1/baselines", "assay score", "make ", "assay fit")
+    known = ("/v1/score", "/v1/baselines", "assay score", "make ", "assay fit", "assay denoise")
     assert all(any(word in text for word in known) for text in SHELL)
 
 

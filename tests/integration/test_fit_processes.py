@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -18,7 +17,7 @@ from assay.models.loading import load
 from tiny_models import save_family
 
 pytestmark = pytest.mark.integration
-ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
+PYTHON = ("env", "OMP_NUM_THREADS=1", sys.executable)
 
 
 @pytest.fixture
@@ -39,9 +38,9 @@ def arguments(tmp_path: Path) -> list[str]:
     return [*flags, "--step-tokens", "400"]
 
 
-def run(*arguments: str, launcher: tuple[str, ...] = (sys.executable,)) -> str:
+def run(*arguments: str, launcher: tuple[str, ...] = PYTHON) -> str:
     command = [*launcher, "-m", "reward_trainer", *arguments]
-    done = subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True, timeout=250)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=250)
     assert done.returncode == 0, done.stderr[-3000:]
     return done.stdout.strip().splitlines()[-1]
 
@@ -56,7 +55,7 @@ def weights(folder: str) -> dict[str, torch.Tensor]:
 
 
 def kill_after_a_checkpoint(command: list[str], store: Path) -> None:
-    with subprocess.Popen(command, env=ENVIRONMENT, stderr=subprocess.DEVNULL) as process:
+    with subprocess.Popen(command, stderr=subprocess.DEVNULL) as process:
         deadline = time.monotonic() + 120
         # The second member is under way: one is done, and the other has something to go on from.
         while not list(store.glob(".fit/*/member_1/checkpoint-*/trainer_state.json")):
@@ -72,7 +71,7 @@ def test_a_killed_training_ends_with_the_weights_of_an_uninterrupted_one(
     flags = [*arguments, "--members", "2", "--epochs", "6", "--checkpoints", "10"]
     whole = run(*flags, "--out", str(tmp_path / "whole"))
     store = tmp_path / "killed"
-    command = [sys.executable, "-m", "reward_trainer", *flags, "--out", str(store)]
+    command = [*PYTHON, "-m", "reward_trainer", *flags, "--out", str(store)]
     kill_after_a_checkpoint(command, store)
     assert not (store / "bt").exists()
     (work,) = store.glob(".fit/*")
@@ -84,10 +83,8 @@ def test_a_killed_training_ends_with_the_weights_of_an_uninterrupted_one(
     assert not list(work.glob("member_*"))
 
 
-def test_two_processes_under_torchrun_train_one_model(
-    arguments: list[str], tmp_path: Path
-) -> None:
-    launcher = (sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2")
+def test_two_processes_under_torchrun_train_one_model(arguments: list[str], tmp_path: Path) -> None:
+    launcher = (*PYTHON, "-m", "torch.distributed.run", "--nproc-per-node", "2")
     flags = ["--adapter", "full", "--learning-rate", "0.001", "--epochs", "6"]
     flags += ["--out", str(tmp_path / "store")]
     folder = run(*arguments, *flags, launcher=launcher)

@@ -24,6 +24,7 @@ from reward_trainer.denoise.run import DenoiseSettings, run
 from reward_trainer.preferences.reading import read_preferences
 from reward_trainer.preferences.writing import write_preferences
 from reward_trainer.strength.columns import add_strength
+from reward_trainer.strength.run import StrengthSettings, strength
 from tiny_models import save_family
 
 torch.set_num_threads(1)
@@ -104,6 +105,53 @@ def test_trl_trains_on_a_denoised_file_as_it_is(
 def _score(model: Any, ids: list[int]) -> torch.Tensor:
     logits: torch.Tensor = model(input_ids=torch.tensor([ids])).logits[0, 0]
     return logits
+
+
+TOY_RECIPE = """
+name = "toy"
+version = 1
+model = "toy"
+backbone = "{backbone}"
+members = 2
+trunk_layers = 1
+layers = 2
+rank = 4
+alpha = 8
+max_tokens = 96
+train_tokens = 64
+dropout = 0.0
+learning_rate = 1e-2
+epochs = 6
+step_tokens = 400
+"""
+
+
+def test_cross_fitted_members_find_the_labels_that_were_turned_round(tmp_path: Path) -> None:
+    texts = [("ab" * 3 + str(i), "yz" * 3 + str(i)) for i in range(48)]
+    turned = np.random.default_rng(0).random(48) < 0.25
+    rows = [
+        {
+            "prompt": f"\n\nHuman: question {i % 12}\n\nAssistant:",
+            "chosen": bad if wrong else good,
+            "rejected": good if wrong else bad,
+        }
+        for i, ((good, bad), wrong) in enumerate(zip(texts, turned, strict=True))
+    ]
+    (tmp_path / "a.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    backbone = save_family("bert", tmp_path / "backbone")
+    (tmp_path / "toy.toml").write_text(TOY_RECIPE.format(backbone=backbone))
+    settings = StrengthSettings(
+        data=str(tmp_path / "a.jsonl"),
+        out=tmp_path / "b.jsonl",
+        cross_fit=3,
+        recipe=str(tmp_path / "toy.toml"),
+        device="cpu",
+    )
+    summary = strength(settings, Console(quiet=True))
+    assert summary.members == 2
+    table = read_preferences(str(tmp_path / "b.jsonl"))
+    np.testing.assert_array_equal(np.array(table["strength_mean"][:]) < 0, turned)
+    assert not (tmp_path / "b.jsonl.work").exists()
 
 
 PAIRS = [

@@ -1,4 +1,4 @@
-"""What goes on beside the training of a member: bars, warnings, a guard against bad gradients."""
+"""What goes on beside the training of a member: its bar, and what is warned of."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from rich.progress import Progress
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from reward_trainer.fit.checkpoints import TrainingWarning
-from reward_trainer.fit.trainer import RankingTrainer
 from reward_trainer.fit.watch import look
 
 _LOG = logging.getLogger(__name__)
@@ -65,16 +64,3 @@ class Watch(TrainerCallback):
             if state.is_world_process_zero:
                 fields = warning.model_dump(exclude={"kind", "values"}) | warning.values
                 _LOG.warning(warning.kind, extra=fields)
-
-
-class GradientGuard(TrainerCallback):
-    """Lets no gradient that is not finite reach the weights."""
-
-    def __init__(self) -> None:
-        self.trainer: RankingTrainer | None = None
-
-    def on_pre_optimizer_step(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
-    ) -> None:
-        if self.trainer is not None:
-            self.trainer.check_gradients()

@@ -109,6 +109,9 @@ def command(
     except AssayError as error:
         typer.echo(f"assay fit: {error.detail}", err=True)
         raise typer.Exit(2) from None
+    except KeyboardInterrupt:
+        typer.echo("assay fit: stopped; the same command goes on from here", err=True)
+        raise typer.Exit(130) from None
     if folder is not None:
         typer.echo(folder)
 

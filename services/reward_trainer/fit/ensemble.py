@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 from peft import LoraConfig, get_peft_model
 from torch import Tensor, nn
-from transformers import AutoConfig, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import AutoConfig, PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.pytorch_utils import Conv1D
 
 from assay.errors import ModelLoadError, StartupError
@@ -64,7 +64,7 @@ class Ensemble:
         self.options = LoadOptions(device=resolve_device(device), dtype=dtype)
         location = backbone_folder(recipe.backbone)
         self.tokenizer: PreTrainedTokenizerBase = read_tokenizer(location, self.options)
-        self._config = AutoConfig.from_pretrained(location)
+        self._config = _read_config(location)
         self.backbone = self._describe(location)
         self.names = [f"member_{index}" for index in range(recipe.members)]
 
@@ -93,12 +93,13 @@ class Ensemble:
     def trained(self, weights: Sequence[Mapping[str, Tensor]]) -> Members:
         """All members with the weights that their trainings ended with."""
         if self.recipe.adapter == "full":
-            poolers = []
-            for own in weights:
-                member = self._whole(self._base())
+            members = [self._whole(self._base()) for _ in weights]
+            for member, own in zip(members, weights, strict=True):
                 load_weights(member.model, own)
-                poolers.append(member.pooler)
-            return WholeMembers(poolers)
+                if len(members) == 1 and not _has_bias(member.pooler.model):
+                    # Only an ensemble needs one, to be centred.
+                    member.head.register_parameter("bias", None)
+            return WholeMembers([member.pooler for member in members])
         adapters = self._adapters(self._base(), self.names)
         for own in weights:
             load_weights(adapters.model, own)
@@ -115,15 +116,20 @@ class Ensemble:
         if self.recipe.trunk_layers:
             trunk = SharedTrunk(base, self.recipe.trunk_layers)
             _freeze_below(base, self._trained_layers(base))
-        return Member(base, pooler, reward_head(base), trunk)
+        head = reward_head(base)
+        if not _has_bias(base):
+            head.bias.requires_grad_(False)
+        return Member(base, pooler, head, trunk)
 
     def _adapters(self, base: PreTrainedModel, names: Sequence[str]) -> AdapterMembers:
         """Every linear layer above the trunk gets an adapter; heads are trained whole."""
         pooler = make_pooler(base, self.tokenizer, self.options, self.backbone)
+        layers = self._linear_layers(base)
         config = LoraConfig(
             r=self.recipe.rank,
             lora_alpha=self.recipe.alpha,
-            target_modules=self._linear_layers(base),
+            target_modules=list(layers),
+            fan_in_fan_out=any(isinstance(layer, Conv1D) for layer in layers.values()),
             modules_to_save=[_module_name(base, reward_head(base))],
         )
         model = get_peft_model(base, config, adapter_name=names[0])
@@ -143,13 +149,13 @@ class Ensemble:
             )
         return layers[self.recipe.trunk_layers :]
 
-    def _linear_layers(self, base: PreTrainedModel) -> list[str]:
+    def _linear_layers(self, base: PreTrainedModel) -> dict[str, nn.Module]:
         above = {id(m) for layer in self._trained_layers(base) for m in layer.modules()}
-        return [
-            name
+        return {
+            name: module
             for name, module in base.named_modules()
             if isinstance(module, nn.Linear | Conv1D) and id(module) in above
-        ]
+        }
 
     def _describe(self, location: str) -> Backbone:
         recipe, folder = self.recipe, Path(location)
@@ -158,6 +164,17 @@ class Ensemble:
             revision = metadata.version(recipe.backbone.removeprefix("package:").partition("/")[0])
         pool = recipe.pool
         return describe_backbone(recipe.backbone, revision, folder, recipe.layers, pool)
+
+
+def _read_config(location: str) -> PretrainedConfig:
+    try:
+        config: PretrainedConfig = AutoConfig.from_pretrained(location)
+        return config
+    except (OSError, ValueError) as error:
+        first = str(error).strip().splitlines()[0]
+        raise ModelLoadError(
+            f"{location} has no configuration that can be read: {first}"
+        ) from error
 
 
 def load_weights(model: nn.Module, weights: Mapping[str, Tensor]) -> None:
@@ -195,6 +212,12 @@ def _freeze_below(base: PreTrainedModel, trained: Sequence[nn.Module]) -> None:
             break
     for layer in trained:
         layer.requires_grad_(True)
+
+
+def _has_bias(base: PreTrainedModel) -> bool:
+    """Whether the head of the model's class has a bias, without the one that reading it adds."""
+    with torch.device("meta"):
+        return reward_head(type(base)(base.config)).bias is not None
 
 
 def _module_name(base: nn.Module, wanted: nn.Module) -> str:

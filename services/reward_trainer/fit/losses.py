@@ -30,11 +30,11 @@ class StepLoss(NamedTuple):
 
     Attributes:
         total: what is minimised, a scalar.
-        measured: numbers for the log.
+        measured: scalars for the log, without gradients and still on the device.
     """
 
     total: Tensor
-    measured: dict[str, float]
+    measured: dict[str, Tensor]
 
 
 def contrastive_options(objective: Objective) -> ContrastiveOptions | None:
@@ -107,7 +107,7 @@ def _contrastive(
     return swav_loss(first, second, prototypes, tau=options.tau)
 
 
-def _pulls(ranking: Tensor, added: Tensor, out: Scores, head: Tensor) -> dict[str, float]:
+def _pulls(ranking: Tensor, added: Tensor, out: Scores, head: Tensor) -> dict[str, Tensor]:
     """Both losses and the norms of their gradients by the features that they share.
 
     The head is linear, so the ranking loss's gradient by the features is its gradient by the
@@ -116,26 +116,27 @@ def _pulls(ranking: Tensor, added: Tensor, out: Scores, head: Tensor) -> dict[st
     (by_scores,) = torch.autograd.grad(ranking, out.scores, retain_graph=True)
     (by_features,) = torch.autograd.grad(added, out.features, retain_graph=True)
     return {
-        "ranking_loss": ranking.item(),
-        "contrastive_loss": added.item(),
-        "ranking_gradient": (by_scores.norm() * head.detach().norm()).item(),
-        "contrastive_gradient": by_features.norm().item(),
+        "ranking_loss": ranking.detach(),
+        "contrastive_loss": added.detach(),
+        "ranking_gradient": by_scores.norm() * head.detach().norm(),
+        "contrastive_gradient": by_features.norm(),
     }
 
 
 @torch.no_grad()
-def _measured(chosen: Tensor, rejected: Tensor, margin: Tensor) -> dict[str, float]:
+def _measured(chosen: Tensor, rejected: Tensor, margin: Tensor) -> dict[str, Tensor]:
     gap = chosen - rejected
     return {
-        "accuracy": _share_right(gap),
-        "accuracy_with_margin": _share_right(gap - margin),
-        "score": ((chosen + rejected) / 2).mean().item(),
-        "gap": gap.mean().item(),
+        "accuracy": _right(gap).mean(),
+        "accuracy_with_margin": _right(gap - margin).mean(),
+        "score": ((chosen + rejected) / 2).mean(),
+        "gap": gap.mean(),
     }
 
 
-def _share_right(gap: Tensor) -> float:
-    return ((gap.sign() + 1) / 2).mean().item()
+def _right(gap: Tensor) -> Tensor:
+    """1 where a pair is ranked right, 0 where wrong, one half for a tie."""
+    return (gap.sign() + 1) / 2
 
 
 def dev_sums(out: Scores, step: Mapping[str, Any]) -> Tensor:
@@ -145,7 +146,7 @@ def dev_sums(out: Scores, step: Mapping[str, Any]) -> Tensor:
     rows = [
         torch.ones_like(gap),
         ranking_loss(chosen, rejected),
-        (gap.sign() + 1) / 2,
+        _right(gap),
         (chosen + rejected) / 2,
         gap,
     ]

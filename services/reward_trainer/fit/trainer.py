@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,7 @@ from transformers import Trainer, TrainingArguments
 
 from assay.errors import DataError, ScoringError
 from reward_trainer.fit.checkpoints import last_checkpoint
-from reward_trainer.fit.losses import StepLoss, dev_sums, step_loss
+from reward_trainer.fit.losses import dev_sums, step_loss
 from reward_trainer.fit.recipe import Objective
 from reward_trainer.fit.scorer import StepScorer
 from reward_trainer.fit.steps import StepDataset
@@ -50,7 +49,8 @@ class RankingTrainer(Trainer):
         self._name = name
         self._objective = objective
         self._folder = Path(str(args.output_dir))
-        self._sums: dict[str, float] = defaultdict(float)
+        self._rows: list[str] = []
+        self._measured: list[dict[str, Tensor]] = []
 
     def compute_loss(
         self,
@@ -71,20 +71,16 @@ class RankingTrainer(Trainer):
         if not loss.total.isfinite():
             raise ScoringError(self._not_finite(f"the loss is {loss.total.item()}", inputs["rows"]))
         self._rows = inputs["rows"]
-        self._count(loss)
+        self._measured.append(loss.measured)
         return (loss.total, scores) if return_outputs else loss.total
-
-    def _count(self, loss: StepLoss) -> None:
-        self._sums["steps"] += 1
-        for name, value in loss.measured.items():
-            self._sums[name] += value
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """Add the means over the steps since the last log."""
-        if "loss" in logs and self._sums["steps"]:
-            steps = self._sums.pop("steps")
-            logs |= {name: total / steps for name, total in self._sums.items()}
-            self._sums.clear()
+        if "loss" in logs and self._measured:
+            for name in self._measured[0]:
+                values = torch.stack([measured[name] for measured in self._measured])
+                logs[name] = values.mean().item()
+            self._measured.clear()
         super().log(logs, start_time)
 
     def evaluate(
@@ -110,17 +106,13 @@ class RankingTrainer(Trainer):
         )
         return metrics
 
-    def check_gradients(self) -> None:
-        """Stop before gradients that are not finite reach the weights.
-
-        Raises:
-            ScoringError: one is not finite.
-        """
-        if self.accelerator.scaler is not None:  # fp16: the scaler skips such steps
-            return
-        gradients = [p.grad for p in self._scorer.parameters() if p.grad is not None]
-        if not all(bool(gradient.isfinite().all()) for gradient in gradients):
+    def _clip_grad_norm(self, model: nn.Module) -> Any:
+        """Clip, and stop before gradients that are not finite reach the weights."""
+        norm = super()._clip_grad_norm(model)  # type: ignore[no-untyped-call]
+        skips_such_steps = self.accelerator.scaler is not None  # fp16
+        if not skips_such_steps and not bool(torch.as_tensor(norm).isfinite()):
             raise ScoringError(self._not_finite("a gradient is not finite", self._rows))
+        return norm
 
     def _not_finite(self, what: str, rows: list[str]) -> str:
         shown = ", ".join(rows[:_NAMED_ROWS])

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
 from typing import Any
 
-import torch
 from rich.progress import Progress
 from transformers import TrainingArguments
 from transformers.integrations.integration_utils import TensorBoardCallback
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
 
+from assay.errors import DataError, StartupError
 from assay.models.members import Members
-from reward_trainer.fit.callbacks import Bar, GradientGuard, Watch
+from reward_trainer.fit.callbacks import Bar, Watch
 from reward_trainer.fit.checkpoints import (
     Outcome,
     is_done,
@@ -26,7 +26,7 @@ from reward_trainer.fit.checkpoints import (
     read_weights,
     write_result,
 )
-from reward_trainer.fit.ensemble import Ensemble, Member
+from reward_trainer.fit.ensemble import Ensemble, Member, resolve_device
 from reward_trainer.fit.losses import contrastive_options
 from reward_trainer.fit.pairs import Pair
 from reward_trainer.fit.recipe import Recipe
@@ -102,6 +102,10 @@ def train_members(job: Job, progress: Progress, cache: TrunkCache | None = None)
     """
     if all(is_done(job.member_folder(index)) for index in range(job.recipe.members)):
         return
+    try:
+        job.folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise DataError(f"{job.folder} cannot be written: {error.strerror}") from error
     own = cache or TrunkCache(job.folder / "trunk")
     try:
         _Run(job, progress, own).all_members()
@@ -125,10 +129,12 @@ class _Run:
         self._job = job
         self._progress = progress
         self._cache = cache
-        _arguments(job, 0, steps=1)  # sets this process's device up before anything loads
+        # Made once before anything loads: it sets up this process's device and its group.
+        self._processes = int(_arguments(job, 0, steps=1).world_size)
         self._ensemble = Ensemble(job.recipe, job.device)
         encoder = self._ensemble.encoder(job.recipe.train_tokens)
         self._train = encode_pairs(job.train, encoder)
+        _tell_of_cuts(self._train, encoder.max_tokens, progress)
         watched = list(job.dev)
         Random(0).shuffle(watched)
         self._dev = encode_pairs(watched[:_WATCHED_PAIRS], encoder)
@@ -144,20 +150,20 @@ class _Run:
         member = self._ensemble.fresh(index)
         contrastive = contrastive_options(recipe.objective)
         scorer = StepScorer(member, (contrastive and contrastive.prototypes) or 0)
-        train = self._steps(self._train, recipe.seed + index)
-        dev = self._steps(self._dev, 0) if self._dev.pairs else None
-        watch, guard = Watch(folder.name), GradientGuard()
+        passes = {source.name: source.passes for source in recipe.sources}
+        train = self._steps(self._train, recipe.seed + index, passes)
+        dev = self._steps(self._dev, 0, {}) if self._dev.pairs else None
+        watch = Watch(folder.name)
         trainer = RankingTrainer(
             folder.name,
             recipe.objective,
             scorer,
-            _arguments(job, index, len(train) * recipe.epochs),
+            _arguments(job, index, self._optimizer_steps(train)),
             train,
             dev,
             data_collator=self._collator(member),
-            callbacks=[watch, guard, *self._reports(folder.name)],
+            callbacks=[watch, *self._reports(folder.name)],
         )
-        guard.trainer = trainer
         for default in (PrinterCallback, ProgressCallback):
             trainer.remove_callback(default)
         checkpoint = last_checkpoint(folder)
@@ -172,10 +178,12 @@ class _Run:
             write_result(folder, model_weights(state, scorer), outcome)
         trainer.accelerator.wait_for_everyone()
 
-    def _steps(self, data: EncodedPairs, seed: int) -> StepDataset:
+    def _steps(self, data: EncodedPairs, seed: int, passes: Mapping[str, int]) -> StepDataset:
         recipe = self._job.recipe
-        passes = {source.name: source.passes for source in recipe.sources}
         return training_steps(data, passes, recipe.balance, recipe.step_tokens, seed)
+
+    def _optimizer_steps(self, train: StepDataset) -> int:
+        return -(-len(train) // self._processes) * self._job.recipe.epochs
 
     def _collator(self, member: Member) -> StepCollator:
         if member.trunk is None:
@@ -197,7 +205,9 @@ class _Run:
 
 def _arguments(job: Job, index: int, steps: int) -> TrainingArguments:
     recipe = job.recipe
-    on_cpu = job.device == "cpu" or not torch.cuda.is_available()
+    on_cpu = resolve_device(job.device) == "cpu"
+    if on_cpu and recipe.precision == "fp16":
+        raise StartupError("precision fp16 needs a GPU: choose bf16 or no")
     arguments = TrainingArguments(
         output_dir=str(job.member_folder(index)),
         per_device_train_batch_size=1,
@@ -205,7 +215,7 @@ def _arguments(job: Job, index: int, steps: int) -> TrainingArguments:
         num_train_epochs=recipe.epochs,
         learning_rate=recipe.learning_rate,
         lr_scheduler_type="linear",
-        warmup_steps=recipe.warmup,
+        warmup_steps=round(recipe.warmup * steps),
         weight_decay=recipe.weight_decay,
         max_grad_norm=_CLIP_NORM,
         seed=recipe.seed + index,
@@ -228,6 +238,15 @@ def _arguments(job: Job, index: int, steps: int) -> TrainingArguments:
     # Several GPUs in one process would be torch's DataParallel, which cannot split a step.
     arguments._n_gpu = min(arguments.n_gpu, 1)
     return arguments
+
+
+def _tell_of_cuts(data: EncodedPairs, max_tokens: int, progress: Progress) -> None:
+    cut = sum(text.truncated for text in data.texts)
+    equal = sum(chosen == rejected for chosen, rejected in data.sides)
+    if cut:
+        told = f"{cut:,} of {len(data.texts):,} texts are cut to their last {max_tokens} tokens"
+        more = f"; both sides of {equal:,} pairs are equal then" if equal else ""
+        progress.console.print(told + more, highlight=False)
 
 
 def _last_loss(history: Sequence[dict[str, Any]]) -> float:

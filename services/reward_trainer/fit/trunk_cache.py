@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import torch
@@ -98,7 +99,8 @@ def _allocate(path: Path, size: int) -> None:
         with path.open("wb") as file:
             os.posix_fallocate(file.fileno(), 0, size)
     except OSError as error:
-        path.unlink(missing_ok=True)
+        with suppress(OSError):
+            path.unlink(missing_ok=True)
         raise DataError(
             f"no room for {size / 2**30:.1f} GiB of trunk output in {path.parent}: "
             f"{error.strerror}; set trunk_layers = 0, or free some"

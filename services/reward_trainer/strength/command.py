@@ -27,6 +27,9 @@ def command(
         str, typer.Option(help="What stays in one fold: prompt, root or a column.")
     ] = "root",
     recipe: Annotated[str, typer.Option(help="Recipe to cross-fit with.")] = "default",
+    members: Annotated[
+        int | None, typer.Option(min=2, help="Members to cross-fit with; by default the recipe's.")
+    ] = None,
     work: Annotated[
         Path | None,
         typer.Option(help="Folder where cross-fitting goes on after an interruption."),
@@ -76,6 +79,7 @@ def command(
         cross_fit=cross_fit,
         group=group,
         recipe=recipe,
+        members=members,
         work=work,
         released_scores=released_scores,
         standardise=standardise,

@@ -15,6 +15,7 @@ from rich.console import Console
 
 from assay.errors import DataError
 from assay.models.resolve import DEFAULT_MODEL
+from assay.models.scorer import Scorer
 from reward_trainer.preferences.digests import data_digest
 from reward_trainer.preferences.reading import read_preferences
 from reward_trainer.preferences.roots import groups_of
@@ -42,6 +43,7 @@ class StrengthSettings(BaseModel):
     cross_fit: int | None = Field(default=None, description="Folds; None = no cross-fitting.")
     group: str = Field(default="root", description="`prompt`, `root` or a column.")
     recipe: str = Field(default="default", description="Recipe of `assay fit` to cross-fit with.")
+    members: int | None = Field(default=None, description="Members of it; None = the recipe's.")
     work: Path | None = Field(
         default=None, description="Folder for cross-fitting; None = beside `out`, removed after."
     )
@@ -140,15 +142,20 @@ def _cross_fit(
 ) -> Measured:
     from reward_trainer.fit.recipe import load_recipe
 
-    recipe = load_recipe(settings.recipe)
+    recipe = load_recipe(settings.recipe, {"members": settings.members})
     check_members(recipe.members, f"recipe {recipe.name}")
+    if recipe.objective.denoises:
+        raise DataError(
+            f"recipe {recipe.name} goes by the strength that is to be measured: cross-fit with bt, "
+            "default or another that takes the labels as they are"
+        )
     made_of = [recipe.model_dump(mode="json"), data_digest(table), folds, settings.group]
     digest = hashlib.sha256(json.dumps(made_of, sort_keys=True).encode()).hexdigest()
     return cross_fit(
         table,
         groups_of(table, settings.group),
         folds,
-        train or _trainer(recipe, settings.device),
+        train or _trainer(recipe, settings),
         version=f"cross-fit:{recipe.name}@{digest[:12]}",
         workdir=_work(settings),
         console=console,
@@ -156,12 +163,16 @@ def _cross_fit(
     )
 
 
-def _trainer(recipe: Recipe, device: str) -> Train:
-    from reward_trainer.fit.ensemble_training import (  # type: ignore[import-untyped, unused-ignore]
-        train_ensemble,
-    )
+def _trainer(recipe: Recipe, settings: StrengthSettings) -> Train:
+    from reward_trainer.fit.ensemble_training import train_ensemble
+    from reward_trainer.fit.trunk_cache import TrunkCache
 
-    return lambda table, folder: train_ensemble(table, recipe, workdir=folder, device=device)
+    cache = TrunkCache(_work(settings) / "trunk")
+
+    def train(table: datasets.Dataset, folder: Path) -> Scorer:
+        return train_ensemble(table, recipe, workdir=folder, device=settings.device, cache=cache)
+
+    return train
 
 
 def _work(settings: StrengthSettings) -> Path:

@@ -28,7 +28,7 @@ from assay.models.manifest import (
 )
 from assay.models.members import AdapterMembers, Members, WholeMembers
 from assay.models.options import LoadOptions
-from assay.models.pooling import Pooler
+from assay.models.pooling import Pooler, ensure_head_bias, reward_head
 from assay.models.resolve import Source, resolve
 from assay.models.reward_model import RewardModel
 from assay.schemas.models import ModelCard, ModelInfo
@@ -77,7 +77,18 @@ def _read_members(
     if manifest.kind == "adapters":
         return _read_adapters(folder, manifest, tokenizer, options)
     models = [read_classifier(str(folder / name), options) for name in manifest.members]
+    if manifest.calibration is not None:
+        for model, offset in zip(models, manifest.calibration.offsets, strict=True):
+            _restore_offset(model, offset)
     return WholeMembers([make_pooler(model, tokenizer, options) for model in models])
+
+
+def _restore_offset(model: PreTrainedModel, offset: float) -> None:
+    """Centre a head whose class has no bias, so that transformers left the saved one out."""
+    head = reward_head(model)
+    if getattr(head, "bias", None) is None:
+        ensure_head_bias(model)
+        head.bias.data.fill_(-offset)
 
 
 def _read_adapters(

@@ -53,9 +53,7 @@ class SharedTrunk:
             # An instance attribute, so that the class, hooks and parameter names stay untouched.
             layer.forward = self._wrap(layer.forward, last=index == layers - 1)
 
-    def _wrap(
-        self, forward: Callable[..., Any], *, last: bool
-    ) -> Callable[..., Any]:
+    def _wrap(self, forward: Callable[..., Any], *, last: bool) -> Callable[..., Any]:
         def shared_forward(hidden_states: Tensor, *args: object, **kwargs: object) -> Any:
             if self._replaying:
                 given = self._hidden if last and self._hidden is not None else hidden_states

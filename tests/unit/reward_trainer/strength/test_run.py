@@ -80,6 +80,8 @@ def test_a_named_work_folder_is_kept_and_spares_the_training(tmp_path: Path) -> 
         ({"source": "missing"}, "no column 'missing' to group by"),
         ({"group": "missing"}, "no column 'missing' to group by"),
         ({"recipe": "missing"}, "no recipe 'missing'"),
+        ({"recipe": "bt"}, "recipe bt has one member"),
+        ({"recipe": "flip", "members": 2}, "recipe flip goes by the strength"),
         ({"cross_fit": 13}, "13 folds need as many groups, and there are 12"),
     ],
 )
