@@ -1,0 +1,1 @@
+"""Reproduction of the papers' offline results: label noise, its detection, training despite it."""

@@ -1,0 +1,101 @@
+"""Cells of the grid: one JSON file each, written whole; one that is there is not run again."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from assay.errors import DataError
+from reward_trainer.preferences.writing import replacing
+
+
+class Detection(BaseModel):
+    """What each detector says of each pair of a training part, under its noisy label.
+
+    Positive = agrees with the label. Lists have a number per pair.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    roots: list[str]
+    flipped: list[int] = Field(description="1 where the label was turned round.")
+    differences: list[list[float]] = Field(description="Of each cross-fitted member.")
+    log_length: list[float] = Field(description="log(characters of chosen / of rejected).")
+    pair_graph: list[float] = Field(description="By the labels of the other pairs alone.")
+
+
+class Recovery(BaseModel):
+    """How the models by one recipe rank pairs of roots that they never saw."""
+
+    model_config = ConfigDict(frozen=True)
+
+    train_pairs: int
+    roots: list[str]
+    pairs: list[int] = Field(description="Per root.")
+    right: list[list[float]] = Field(description="Clean labels, per model and root; ties half.")
+    right_noisy: list[list[float]] = Field(description="The same by noisy labels.")
+
+
+class Cell(BaseModel):
+    """One file."""
+
+    model_config = ConfigDict(frozen=True)
+
+    cell: str
+    config: str = Field(description="Digest of the configuration.")
+    data: str = Field(description="Digest of the pairs.")
+    minutes: float
+    cpu_minutes: float
+    threads: int
+    result: Detection | Recovery
+
+
+class Cells:
+    """The files of one scale.
+
+    Args:
+        folder: where they are.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def path(self, name: str) -> Path:
+        return self._folder / f"{name}.json"
+
+    def read(self, name: str) -> Cell | None:
+        """A cell, or None if it was not run.
+
+        Raises:
+            DataError: the file is damaged.
+        """
+        path = self.path(name)
+        try:
+            return Cell.model_validate_json(path.read_bytes())
+        except FileNotFoundError:
+            return None
+        except (OSError, ValidationError) as error:
+            raise DataError(f"{path} is no cell: remove it ({error})") from error
+
+    def run(
+        self, name: str, config: str, data: str, work: Callable[[], Detection | Recovery]
+    ) -> Cell:
+        """Do a cell's work and keep the result."""
+        start, cpu_start = time.monotonic(), time.process_time()
+        result = work()
+        cell = Cell(
+            cell=name,
+            config=config,
+            data=data,
+            minutes=round((time.monotonic() - start) / 60, 3),
+            cpu_minutes=round((time.process_time() - cpu_start) / 60, 3),
+            threads=torch.get_num_threads(),
+            result=result,
+        )
+        with replacing(self.path(name)) as file:
+            file.write(cell.model_dump_json().encode() + b"\n")
+        return cell

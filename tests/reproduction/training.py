@@ -1,0 +1,42 @@
+"""How a cell trains and scores."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import datasets
+from rich.console import Console
+
+from assay.models.reward_model import RewardModel
+from reward_trainer.fit.ensemble_training import train_ensemble
+from reward_trainer.fit.recipe import Recipe
+from reward_trainer.fit.trunk_cache import TrunkCache
+
+QUIET = Console(quiet=True)
+
+
+@dataclass(frozen=True)
+class Training:
+    """What all trainings of a cell share.
+
+    Attributes:
+        folder: where they leave what they made, until the cell is done.
+        device: `auto`, `cpu` or `cuda`.
+        trunk: frozen layers' output, shared by all cells.
+    """
+
+    folder: Path
+    device: str
+    trunk: TrunkCache
+
+    def models(self, table: datasets.Dataset, recipe: Recipe) -> RewardModel:
+        """The recipe's members, trained on all rows; kept ones are not trained again."""
+        return train_ensemble(
+            table,
+            recipe,
+            workdir=self.folder,
+            device=self.device,
+            progress=False,
+            cache=self.trunk,
+        )
