@@ -47,7 +47,9 @@ def pair_graph_differences(table: datasets.Dataset) -> Array:
     return differences
 
 
-def bradley_terry(winners: Sequence[int] | Places, losers: Places, texts: int) -> Array:
+def bradley_terry(
+    winners: Sequence[int] | Places, losers: Sequence[int] | Places, texts: int
+) -> Array:
     """Strengths of texts under a standard normal prior.
 
     Bradley and Terry (1952), doi 10.2307/2334029:
