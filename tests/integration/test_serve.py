@@ -148,18 +148,21 @@ def test_sigterm_under_load_loses_no_accepted_request(
             until(lambda: _readiness(server) in (503, 0), 10, "/readyz to answer 503")
         assert server.process.wait(60) == 0, server.output()
 
-        # Every caller had a request in flight at the signal, got its answer, and was then refused.
+        # Every caller got its answers, and was then refused: at the door, which loses nothing (a
+        # request may have left its caller before the signal and come after it), or by a closed port.
         crossing = [each for each in sent if each.status == 200 and each.sent_s < signalled_s]
         assert len(crossing) > 2 * CALLERS
         refused = [each for each in sent if each.status != 200]
         assert len(refused) == CALLERS
-        assert all(each.sent_s > signalled_s for each in refused)
         assert {each.status for each in refused} <= {503, 0}
         for each in refused:
-            if each.headers is not None:
-                assert each.headers["content-type"] == "application/problem+json"
-                assert int(each.headers["retry-after"]) >= 1
-                assert each.json["status"] == 503
+            if each.headers is None:
+                assert each.sent_s > signalled_s
+                continue
+            assert each.headers["content-type"] == "application/problem+json"
+            assert int(each.headers["retry-after"]) >= 1
+            assert each.json["status"] == 503
+            assert "draining" in each.json["detail"]
         server.check_gone(descendants)
 
 
