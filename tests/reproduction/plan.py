@@ -39,7 +39,7 @@ def specs(scale: Scale) -> list[Spec]:
         Spec(rate, fold, candidate)
         for rate in scale.rates
         for fold in range(scale.folds)
-        for candidate in (None, *scale.candidates)
+        for candidate in (None, *(scale.candidates if rate in scale.trained_rates else ()))
     ]
 
 

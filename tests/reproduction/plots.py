@@ -60,8 +60,8 @@ def strength_plot(folds: Sequence[Detection], rate: float) -> Figure:
     return figure
 
 
-def recovery_plot(rates: Mapping[float, Sequence[Row]]) -> Figure:
-    """Accuracy on unseen roots by rate of noise, a group of points for each rate."""
+def recovery_plot(rates: Mapping[float, Sequence[Row]], clean: float) -> Figure:
+    """Accuracy on unseen roots, a group of points for each rate, beside clean labels."""
     figure = Figure(figsize=(6.4, 4.0), layout="constrained")
     axes = figure.subplots()
     names = list(dict.fromkeys(row.choice.label for rows in rates.values() for row in rows))
@@ -72,6 +72,7 @@ def recovery_plot(rates: Mapping[float, Sequence[Row]]) -> Figure:
             for row in (row for row in rows if row.choice.label == name):
                 _point(axes, place, row.accuracy, _COLOURS[number % len(_COLOURS)], label)
                 label = None
+    axes.axhline(clean, color=_LINE, linewidth=0.8, linestyle="--", label="bt on clean labels")
     axes.set_xticks(range(len(rates)), [f"{rate:.0%} flipped" for rate in rates])
     axes.set(ylabel="accuracy on unseen roots", xlim=(-0.5, len(rates) - 0.5))
     axes.legend(frameon=False, fontsize=8, loc="lower left")

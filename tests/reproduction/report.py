@@ -9,7 +9,7 @@ from reproduction.auc import compare_detectors
 from reproduction.cells import Cells
 from reproduction.collected import Collected
 from reproduction.plots import detection_plot, recovery_plot, save, strength_plot
-from reproduction.scales import BASELINE, SCALES
+from reproduction.scales import BASELINE, SCALES, Candidate
 from reproduction.shares import Row, choices, fixed, rows
 from reward_trainer.evaluate.statistics import Estimate
 from reward_trainer.preferences.writing import replacing
@@ -147,7 +147,7 @@ def _detection(collected: Collected, out: Path) -> Iterator[str]:
 def _recovery(collected: Collected, out: Path) -> Iterator[str]:
     clean = collected.clean()
     shown: dict[float, list[Row]] = {}
-    for rate in sorted(collected.scale.rates):
+    for rate in sorted(collected.scale.trained_rates):
         yield f"\n### {rate:.0%} flipped\n"
         yield from _missing(collected, rate)
         cells = collected.recoveries(rate)
@@ -159,8 +159,9 @@ def _recovery(collected: Collected, out: Path) -> Iterator[str]:
         every = [fixed(c, collected.scale.folds) for c in present if c.threshold]
         yield "\nEvery threshold, the same in all folds:\n"
         yield from _table(rows(every, cells, clean))
-    if shown:
-        save(recovery_plot(shown), out / "recovery.png")
+    if shown and clean is not None:
+        (ceiling,) = rows([fixed(Candidate(family=BASELINE), len(clean))], {BASELINE: clean}, clean)
+        save(recovery_plot(shown, ceiling.accuracy.value), out / "recovery.png")
         yield "\n![Accuracy by recipe](recovery.png)"
 
 

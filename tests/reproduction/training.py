@@ -7,6 +7,7 @@ from pathlib import Path
 
 import datasets
 from rich.console import Console
+from rich.progress import Progress
 
 from assay.models.reward_model import RewardModel
 from reward_trainer.fit.ensemble_training import train_ensemble
@@ -14,6 +15,7 @@ from reward_trainer.fit.recipe import Recipe
 from reward_trainer.fit.trunk_cache import TrunkCache
 
 QUIET = Console(quiet=True)
+_NO_BARS = Progress(console=QUIET, disable=True)
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,6 @@ class Training:
             recipe,
             workdir=self.folder,
             device=self.device,
-            progress=False,
+            progress=_NO_BARS,
             cache=self.trunk,
         )
