@@ -132,7 +132,7 @@ def _detection(collected: Collected, out: Path) -> Iterator[str]:
     for rate, folds in found.items():
         start = f"| {rate:.0%} | {len(folds)} of {collected.scale.folds} |"
         if rate not in compared:
-            yield f"{start} | missing | |"
+            yield f"{start} missing | | |"
         for name, detector in compared.get(rate, {}).items():
             ahead = "" if detector.behind is None else _signed(detector.behind)
             yield f"{start} {name} | {_estimate(detector.auc)} | {ahead} |"
@@ -167,10 +167,12 @@ def _recovery(collected: Collected, out: Path) -> Iterator[str]:
 
 def _missing(collected: Collected, rate: float) -> Iterator[str]:
     folds = collected.scale.folds
-    for candidate in collected.scale.candidates:
-        count = collected.count(rate, candidate)
-        if count < folds:
-            yield f"- `{candidate.name}`: missing, {count} of {folds} folds were run\n"
+    counts = {c.name: collected.count(rate, c) for c in collected.scale.candidates}
+    short = [
+        f"`{name}` ({count} of {folds} folds)" for name, count in counts.items() if count < folds
+    ]
+    if short:
+        yield f"missing: {', '.join(short)}\n"
 
 
 def _table(lines: Sequence[Row]) -> Iterator[str]:
