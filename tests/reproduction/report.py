@@ -47,7 +47,7 @@ _RUNNING = """
 ## Run it
 
 ```
-PYTHONPATH=tests python -m reproduction --scale {scale}
+PYTHONPATH=tests .venv/bin/python -m reproduction --scale {scale} --out tests/reproduction
 ```
 
 A stopped run goes on where it was. `--only "rate40-*"` runs some cells; several processes share the
@@ -114,7 +114,7 @@ def _setting(collected: Collected) -> Iterator[str]:
     layers = "all layers" if recipe.layers is None else f"{recipe.layers} layers"
     yield (
         f"Sources: {', '.join(scale.sources)}. Backbone `{recipe.backbone}`, {layers}, the lowest "
-        f"{recipe.trunk_layers} frozen, adapters of rank {recipe.rank}; {recipe.epochs} epochs, "
+        f"{recipe.trunk_layers} frozen, adapters of rank {recipe.rank}; epochs {recipe.epochs}, "
         f"learning rate {recipe.learning_rate:g}, {recipe.train_tokens} tokens."
     )
     clean = collected.clean()
