@@ -148,8 +148,8 @@ def test_sigterm_under_load_loses_no_accepted_request(
             until(lambda: _readiness(server) in (503, 0), 10, "/readyz to answer 503")
         assert server.process.wait(60) == 0, server.output()
 
-        # Every caller got its answers, and was then refused: at the door, which loses nothing (a
-        # request may have left its caller before the signal and come after it), or by a closed port.
+        # Every caller got its answers, and was then refused: at the door, which loses nothing, or
+        # by a closed port. A request may leave its caller before the signal and come after it.
         crossing = [each for each in sent if each.status == 200 and each.sent_s < signalled_s]
         assert len(crossing) > 2 * CALLERS
         refused = [each for each in sent if each.status != 200]

@@ -19,12 +19,10 @@ from reproduction.report import write_report
 from reproduction.scales import SCALES
 from reward_trainer.fit.progress import quieten_libraries
 
-_HERE = Path(__file__).parent
-
 
 def main(
-    scale: Annotated[str, typer.Option(help=" | ".join(SCALES))] = "smoke",
-    out: Annotated[Path, typer.Option(help="Folder for cells, README.md and plots.")] = _HERE,
+    scale: Annotated[str, typer.Option(help=" | ".join(SCALES))],
+    out: Annotated[Path, typer.Option(help="Folder for cells, README.md and plots.")],
     data: Annotated[Path, typer.Option(envvar="ASSAY_DATA", help="Folder of pairs.")] = Path(
         "../shared/data"
     ),

@@ -17,6 +17,7 @@ from reward_trainer.preferences.formats import COLUMNS, plain
 
 Array = NDArray[np.float64]
 Places = NDArray[np.intp]
+Indices = Sequence[int] | Places
 _FOLDS = 10
 
 
@@ -47,9 +48,7 @@ def pair_graph_differences(table: datasets.Dataset) -> Array:
     return differences
 
 
-def bradley_terry(
-    winners: Sequence[int] | Places, losers: Sequence[int] | Places, texts: int
-) -> Array:
+def bradley_terry(winners: Indices, losers: Indices, texts: int) -> Array:
     """Strengths of texts under a standard normal prior.
 
     Bradley and Terry (1952), doi 10.2307/2334029:

@@ -47,7 +47,7 @@ _RUNNING = """
 ## Run it
 
 ```
-PYTHONPATH=tests python -m reproduction --scale {scale}
+PYTHONPATH=tests .venv/bin/python -m reproduction --scale {scale} --out tests/reproduction
 ```
 
 A stopped run goes on where it was. `--only "rate40-*"` runs some cells; several processes share the
@@ -114,7 +114,7 @@ def _setting(collected: Collected) -> Iterator[str]:
     layers = "all layers" if recipe.layers is None else f"{recipe.layers} layers"
     yield (
         f"Sources: {', '.join(scale.sources)}. Backbone `{recipe.backbone}`, {layers}, the lowest "
-        f"{recipe.trunk_layers} frozen, adapters of rank {recipe.rank}; {recipe.epochs} epochs, "
+        f"{recipe.trunk_layers} frozen, adapters of rank {recipe.rank}; epochs {recipe.epochs}, "
         f"learning rate {recipe.learning_rate:g}, {recipe.train_tokens} tokens."
     )
     clean = collected.clean()
@@ -132,7 +132,7 @@ def _detection(collected: Collected, out: Path) -> Iterator[str]:
     for rate, folds in found.items():
         start = f"| {rate:.0%} | {len(folds)} of {collected.scale.folds} |"
         if rate not in compared:
-            yield f"{start} | missing | |"
+            yield f"{start} missing | | |"
         for name, detector in compared.get(rate, {}).items():
             ahead = "" if detector.behind is None else _signed(detector.behind)
             yield f"{start} {name} | {_estimate(detector.auc)} | {ahead} |"
@@ -167,10 +167,12 @@ def _recovery(collected: Collected, out: Path) -> Iterator[str]:
 
 def _missing(collected: Collected, rate: float) -> Iterator[str]:
     folds = collected.scale.folds
-    for candidate in collected.scale.candidates:
-        count = collected.count(rate, candidate)
-        if count < folds:
-            yield f"- `{candidate.name}`: missing, {count} of {folds} folds were run\n"
+    counts = {c.name: collected.count(rate, c) for c in collected.scale.candidates}
+    short = [
+        f"`{name}` ({count} of {folds} folds)" for name, count in counts.items() if count < folds
+    ]
+    if short:
+        yield f"missing: {', '.join(short)}\n"
 
 
 def _table(lines: Sequence[Row]) -> Iterator[str]:
