@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from reproduction.scales import Candidate, Scale
+from reward_trainer.fit.recipe import Recipe
 
 # Goes up when the same configuration would give other numbers.
 _VERSION = 1
@@ -49,10 +50,14 @@ def config_digest(scale: Scale, spec: Spec) -> str:
     config |= scale.model_dump(mode="json", include=_DATA)
     if spec.candidate is None:
         config["inner_folds"] = scale.inner_folds
-        config["recipe"] = scale.strength_recipe.model_dump(mode="json")
+        config["recipe"] = _training_of(scale.strength_recipe)
     else:
         recipe = scale.recipe(spec.candidate)
-        config["recipe"] = recipe.model_dump(mode="json")
+        config["recipe"] = _training_of(recipe)
         if recipe.objective.denoises:
             config["strength"] = config_digest(scale, spec.strength)
     return hashlib.sha256(json.dumps(config, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _training_of(recipe: Recipe) -> dict[str, Any]:
+    return recipe.model_dump(mode="json", exclude={"calibration_folds"})

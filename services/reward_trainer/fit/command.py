@@ -55,6 +55,10 @@ def command(
     max_tokens: Annotated[int | None, typer.Option(help="Longest input in use.")] = None,
     seed: Annotated[int | None, typer.Option()] = None,
     precision: Annotated[Precision | None, typer.Option(help="Mixed precision.")] = None,
+    calibration_folds: Annotated[
+        int | None,
+        typer.Option(help="Calibrate on cross-fitted train pairs; 0 = on the dev part."),
+    ] = None,
     device: Annotated[str, typer.Option(help="auto (cuda if there is one), cpu or cuda.")] = "auto",
     checkpoints: Annotated[int, typer.Option(help="Checkpoints of a member on its way.")] = 8,
     workdir: Annotated[
@@ -91,6 +95,7 @@ def command(
         "max_tokens": max_tokens,
         "seed": seed,
         "precision": precision,
+        "calibration_folds": calibration_folds,
     }
     try:
         settings = FitSettings(

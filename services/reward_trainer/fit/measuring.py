@@ -31,20 +31,22 @@ def measure(
         [pair.source for pair in pairs],
         [pair.root for pair in pairs],
         np.array([pair.extra_length for pair in pairs], dtype=float),
-        _differences(part, members, input_pairs(encoder, pairs), progress),
+        differences(part, members, encoder, pairs, progress).mean(axis=1),
     )
 
 
-def _differences(
-    part: str, members: Members, inputs: Sequence[PairInputs], progress: Progress
+def differences(
+    part: str, members: Members, encoder: InputEncoder, pairs: Sequence[Pair], progress: Progress
 ) -> Array:
+    """score(chosen) - score(rejected) by each member, shape [pairs, members]."""
+    inputs = input_pairs(encoder, pairs)
     texts = list({side.digest: side for pair in inputs for side in pair}.values())
-    scores: dict[bytes, float] = {}
+    scores: dict[bytes, Array] = {}
     task = progress.add_task(f"score {part}", total=len(texts))
     for rows in length_batches(texts):
         batch = [texts[row] for row in rows]
-        means = members.score(batch).double().mean(dim=1).tolist()
-        scores |= zip((text.digest for text in batch), means, strict=True)
+        values = members.score(batch).double().numpy()
+        scores |= zip((text.digest for text in batch), values, strict=True)
         progress.advance(task, len(rows))
     return np.array(
         [scores[chosen.digest] - scores[rejected.digest] for chosen, rejected in inputs]

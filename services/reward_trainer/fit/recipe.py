@@ -129,6 +129,12 @@ class Recipe(_Frozen):
     split_salt: str = Field(default="assay", description="Decides which root is in which part.")
     dev_share: float = Field(default=0.1, gt=0, lt=0.5)
     test_share: float = Field(default=0.1, gt=0, lt=0.5)
+    calibration_folds: int = Field(
+        default=0,
+        ge=0,
+        description="Calibrate on the train part, cross-fitted in so many folds of roots; 0 = on "
+        "the dev part.",
+    )
     objective: Objective = Objective()
     sources: tuple[Source, ...] = Field(
         default=(), description="The files of a folder of data; none = any table of pairs."
@@ -142,6 +148,8 @@ class Recipe(_Frozen):
                 "pool = mean needs adapters: a whole model is loaded by transformers, which pools "
                 "by its class; set adapter = lora or pool = model"
             )
+        if self.calibration_folds == 1:
+            raise ValueError("calibration_folds = 1 leaves nothing to train on: 0, or 2 or more")
         if self.objective.contrastive != "none" and self.dropout == 0:
             raise ValueError("contrastive learning needs dropout above 0: it makes the two views")
         return self

@@ -20,6 +20,7 @@ from assay.models.saving import save
 from reward_trainer.evaluate.accuracy import Accuracy
 from reward_trainer.evaluate.tables import accuracy_table, print_table
 from reward_trainer.fit.checkpoints import Outcome
+from reward_trainer.fit.cross_fitting import cross_fitted, fold_jobs
 from reward_trainer.fit.measuring import input_pairs, measure
 from reward_trainer.fit.pairs import (
     Pair,
@@ -40,6 +41,7 @@ from reward_trainer.fit.training import (
     train_members,
     trained_members,
 )
+from reward_trainer.fit.trunk_cache import TrunkCache
 from reward_trainer.preferences.reading import read_preferences
 from reward_trainer.preferences.roots import groups_of
 
@@ -87,18 +89,30 @@ def fit(settings: FitSettings, console: Console | None = None) -> Path | None:
     recipe = load_recipe(settings.recipe, settings.changes)
     split = _read_split(settings, recipe)
     job = _job(settings, recipe, split)
+    folds = fold_jobs(job, [pair.root for pair in split.train])
     if settings.ray_workers:
         from reward_trainer.fit.ray_training import train_on_ray
 
-        train_on_ray(job, settings.ray_workers)
+        for each in (job, *folds):
+            train_on_ray(each, settings.ray_workers)
     else:
-        with bars(console if is_first_process(job) else False) as progress:
-            train_members(job, progress)
+        _train_here((job, *folds), console)
         if not is_first_process(job):
             return None
-    folder = _finish(job, split, settings.out, console)
+    folder = _finish(job, folds, split, settings.out, console)
     _clean_up(job, console)
     return folder
+
+
+def _train_here(jobs: Sequence[Job], console: Console) -> None:
+    """One job after another, on trunk output that all of them share."""
+    cache = TrunkCache(jobs[0].folder / "trunk")
+    try:
+        with bars(console if is_first_process(jobs[0]) else False) as progress:
+            for job in jobs:
+                train_members(job, progress, cache)
+    finally:
+        cache.close()
 
 
 def _read_split(settings: FitSettings, recipe: Recipe) -> Split:
@@ -140,7 +154,7 @@ def _in_training_form(pair: Pair, recipe: Recipe) -> Pair:
     return replace(pair, prompt=bare_prompt(pair.prompt)) if plain else pair
 
 
-def _finish(job: Job, split: Split, out: Path, console: Console) -> Path:
+def _finish(job: Job, folds: Sequence[Job], split: Split, out: Path, console: Console) -> Path:
     recipe = job.recipe
     ensemble, members, outcomes = trained_members(job)
     encoder = ensemble.encoder(recipe.max_tokens)
@@ -151,6 +165,8 @@ def _finish(job: Job, split: Split, out: Path, console: Console) -> Path:
             for part, pairs in parts.items()
             if pairs
         }
+        calibration = [pair.as_labelled() for pair in split.train] if folds else split.dev
+        strengths = cross_fitted(folds, calibration, progress) if folds else None
     for part, rows in reports.items():
         print_table(accuracy_table(part, rows, "source"), console)
     manifest = Manifest(
@@ -170,7 +186,8 @@ def _finish(job: Job, split: Split, out: Path, console: Console) -> Path:
         notes=list(recipe.notes),
     )
     try:
-        return save(members, encoder, manifest, out, input_pairs(encoder, split.dev))
+        pairs = input_pairs(encoder, calibration)
+        return save(members, encoder, manifest, out, pairs, strengths)
     except (OSError, SafetensorError) as error:
         raise DataError(
             f"{manifest.ref} cannot be written to {out}: {error}; free some disk and run the same "

@@ -81,7 +81,7 @@ class Job:
 def job_digest(recipe: Recipe, pairs: Sequence[Pair]) -> str:
     """Equal for runs that end with the same weights, which may go on where another stopped."""
     rows = [[pair.key, pair.weight, pair.margin, pair.smoothing] for pair in pairs]
-    text = json.dumps([recipe.model_dump(mode="json"), rows])
+    text = json.dumps([recipe.model_dump(mode="json", exclude={"calibration_folds"}), rows])
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 

@@ -25,12 +25,18 @@ QUANTILES = 101
 _BATCH_TOKENS = 4096
 
 
-def calibrate(members: Members, pairs: Sequence[PairInputs]) -> Calibration:
+def calibrate(
+    members: Members,
+    pairs: Sequence[PairInputs],
+    cross_fitted: NDArray[np.float64] | None = None,
+) -> Calibration:
     """Centre the members' heads in place and measure the ensemble.
 
     Args:
         members: two or more; each head must have a bias.
         pairs: encoded (chosen, rejected); the mean is taken over their distinct texts.
+        cross_fitted: score(chosen) - score(rejected) of these pairs by members trained likewise
+            but without them, shape [pairs, members]. None = no member was trained on the pairs.
 
     Returns:
         The offsets that were taken off, the fitted temperature and the quantiles of the ensemble
@@ -43,10 +49,11 @@ def calibrate(members: Members, pairs: Sequence[PairInputs]) -> Calibration:
     rows = {text.digest: index for index, text in enumerate(texts)}
     chosen = scores[[rows[pair[0].digest] for pair in pairs]]
     rejected = scores[[rows[pair[1].digest] for pair in pairs]]
-    differences = chosen - rejected
+    differences = chosen - rejected if cross_fitted is None else cross_fitted
     quantiles = np.quantile(differences.mean(axis=1), np.linspace(0.0, 1.0, QUANTILES))
     return Calibration(
         pairs=len(pairs),
+        cross_fitted=cross_fitted is not None,
         offsets=offsets.tolist(),
         temperature=fit_temperature(differences),
         quantiles=quantiles.tolist(),

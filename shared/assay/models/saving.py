@@ -7,6 +7,9 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
 from assay.errors import ConflictError
 from assay.models.calibration import PairInputs, calibrate
 from assay.models.inputs import InputEncoder
@@ -20,6 +23,7 @@ def save(
     manifest: Manifest,
     store: Path,
     calibration_pairs: Sequence[PairInputs] | None = None,
+    cross_fitted: NDArray[np.float64] | None = None,
 ) -> Path:
     """Write a version to `store/NAME/N`, under a temporary name first.
 
@@ -31,7 +35,9 @@ def save(
         encoder: its tokenizer is saved too.
         manifest: everything but `kind`, `members`, `calibration` and `files`, which are set here.
         store: folder of all models.
-        calibration_pairs: encoded (chosen, rejected) that no member was trained on.
+        calibration_pairs: encoded (chosen, rejected) that no member was trained on, or any with
+            `cross_fitted`.
+        cross_fitted: their differences by members trained without them; see `calibrate`.
 
     Raises:
         ConflictError: the version exists; versions are immutable.
@@ -41,7 +47,7 @@ def save(
         raise ConflictError(f"{manifest.ref} exists in {store}, and versions are immutable")
     calibration = None
     if calibration_pairs and members.count > 1:
-        calibration = calibrate(members, calibration_pairs)
+        calibration = calibrate(members, calibration_pairs, cross_fitted)
     draft = target.with_name(f".{target.name}.{os.getpid()}.tmp")
     shutil.rmtree(draft, ignore_errors=True)
     try:

@@ -13,6 +13,10 @@ class Calibration(Outbound):
     """What was measured on pairs that no member was trained on."""
 
     pairs: int = Field(ge=1, description="Calibration pairs.")
+    cross_fitted: bool = Field(
+        default=False,
+        description="True = measured by members trained likewise but without the pairs.",
+    )
     offsets: list[float] = Field(description="Per member: what was taken off the head's bias.")
     temperature: float = Field(gt=0, description="T of the preference probability.")
     quantiles: list[float] = Field(

@@ -9,6 +9,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
+import datasets
 import numpy as np
 import pytest
 from rich.console import Console
@@ -18,7 +19,13 @@ from assay.errors import DataError
 from assay.models.loading import load
 from assay.models.manifest import read_manifest
 from reward_trainer.__main__ import app
+from reward_trainer.fit.ensemble_training import train_ensemble
+from reward_trainer.fit.pairs import pairs_of
+from reward_trainer.fit.recipe import load_recipe
 from reward_trainer.fit.run import FitSettings, fit
+from reward_trainer.fit.splits import split_by_root
+from reward_trainer.preferences.roots import groups_of
+from reward_trainer.strength.cross_fit import assign_folds
 
 TINY: dict[str, Any] = {"epochs": 3, "learning_rate": 1e-2, "step_tokens": 400, "train_tokens": 64}
 Backbones = Callable[[str], str]
@@ -66,6 +73,39 @@ def test_fit_learns_saves_measures_and_calibrates_an_ensemble(
     left = {path.name for path in (tmp_path / "store" / ".fit").glob("*/*")}
     assert left == {"tensorboard"}
     assert list((tmp_path / "store" / ".fit").glob("*/tensorboard/member_1/events*"))
+
+
+def test_calibration_is_cross_fitted_over_the_train_part(
+    backbones: Backbones, tmp_path: Path
+) -> None:
+    changes = {**TINY, "backbone": backbones("llama"), "members": 2, "calibration_folds": 2}
+    data = write(tmp_path / "toy.jsonl")
+    settings = FitSettings(recipe="bt", changes=changes, data=str(data), out=tmp_path / "store")
+    folder, _ = run(settings)
+
+    calibration = load(str(folder)).card.assay.calibration
+
+    assert calibration is not None
+    assert calibration.cross_fitted
+    recipe = load_recipe("bt", changes)
+    table = datasets.Dataset.from_list([json.loads(line) for line in data.read_text().splitlines()])
+    pairs = split_by_root(pairs_of(table, groups_of(table, "root")), recipe).train
+    expected = []
+    fold_of = assign_folds([pair.root for pair in pairs], 2)
+    for fold in (0, 1):
+        others = [pairs[i] for i in np.flatnonzero(fold_of != fold)]
+        rows = [{"prompt": p.prompt, "chosen": p.chosen, "rejected": p.rejected} for p in others]
+        model = train_ensemble(
+            datasets.Dataset.from_list(rows), recipe, workdir=tmp_path / "work", progress=False
+        )
+        for index in np.flatnonzero(fold_of == fold):
+            pair = pairs[index]
+            sides = [model.encode(pair.prompt, side) for side in (pair.chosen, pair.rejected)]
+            chosen, rejected = (model.score([side]).mean() for side in sides)
+            expected.append(chosen - rejected)
+    assert calibration.pairs == len(expected)
+    quantiles = np.quantile(expected, np.linspace(0, 1, 101))
+    np.testing.assert_allclose(calibration.quantiles, quantiles, atol=1e-4)
 
 
 @pytest.mark.parametrize("family", ["bert", "gpt2"])
