@@ -100,8 +100,11 @@ def _agreement(agreement: Agreement, model: str) -> Figure:
     axes = figure.subplots()
     means = [decile.mean for decile in agreement.deciles]
     observed = [decile.agreement for decile in agreement.deciles]
+    spans = [(d.value, d.value) if d.low is None else (d.low, d.high) for d in observed]
     expected = [decile.expected for decile in agreement.deciles]
-    axes.plot(means, observed, marker="o", color=_AGREES, label=f"agreement of {agreement.column}")
+    values = [estimate.value for estimate in observed]
+    axes.plot(means, values, marker="o", color=_AGREES, label=f"agreement of {agreement.column}")
+    axes.vlines(means, *zip(*spans, strict=True), color=_AGREES, label="95 % interval, by roots")
     axes.plot(means, expected, linestyle="--", color=_LINE, label="expected by the ensemble, T = 1")
     axes.axhline(0.5, color=_LINE, linewidth=0.8)
     axes.axvline(0.0, color=_LINE, linewidth=0.8)

@@ -13,6 +13,7 @@ from rich.text import Text
 from assay.errors import DataError
 from assay.rewards.strength import posterior
 from reward_trainer.evaluate.agreement import read_labels
+from reward_trainer.evaluate.statistics import Estimate, Roots
 from reward_trainer.preferences.roots import groups_of
 from reward_trainer.strength.differences import Array, Measured
 
@@ -38,7 +39,9 @@ class Decile(_Record):
 
     pairs: int
     mean: float = Field(description="Mean over pairs of the ensemble mean.")
-    agreement: float = Field(description="Share whose other label sides with `chosen`.")
+    agreement: Estimate = Field(
+        description="Share whose other label sides with `chosen`, interval by roots."
+    )
     expected: float = Field(description="Mean posterior: what a calibrated ensemble would reach.")
 
 
@@ -136,6 +139,7 @@ def agreement(table: datasets.Dataset, column: str, differences: Array) -> Agree
     """
     labels = labels_of(table, column)
     given = ~np.isnan(labels)
+    roots = Roots.of(np.array(groups_of(table, "root"))[given].tolist())
     labels, differences = labels[given], differences[given]
     mean, expected = differences.mean(axis=1), posterior(differences, 1.0)
     order = np.argsort(mean, kind="stable")
@@ -148,7 +152,7 @@ def agreement(table: datasets.Dataset, column: str, differences: Array) -> Agree
             Decile(
                 pairs=len(rows),
                 mean=float(mean[rows].mean()),
-                agreement=float(labels[rows].mean()),
+                agreement=roots.share(labels, np.isin(np.arange(len(labels)), rows)),
                 expected=float(expected[rows].mean()),
             )
             for rows in np.array_split(order, min(_DECILES, len(order)))
@@ -219,9 +223,11 @@ def _two_columns(first: str, second: str, values: Mapping[str, float], shape: st
 
 def _agreement_table(agreement: Agreement) -> Table:
     table = Table(title="agreement by strength")
-    for column in ("tenth", "pairs", "mean", "agreement", "expected"):
+    for column in ("tenth", "pairs", "mean", "agreement", "95 % interval", "expected"):
         table.add_column(column, justify="right")
     for number, decile in enumerate(agreement.deciles, start=1):
-        numbers = (f"{decile.mean:+.3f}", f"{decile.agreement:.3f}", f"{decile.expected:.3f}")
+        found = decile.agreement
+        interval = "" if found.low is None else f"{found.low:.3f} to {found.high:.3f}"
+        numbers = (f"{decile.mean:+.3f}", f"{found.value:.3f}", interval, f"{decile.expected:.3f}")
         table.add_row(str(number), f"{decile.pairs:,}", *numbers)
     return table

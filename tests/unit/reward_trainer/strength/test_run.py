@@ -11,6 +11,7 @@ from rich.console import Console
 
 from assay.errors import DataError
 from linear_ensemble import train_linear
+from reward_trainer.evaluate.statistics import Estimate
 from reward_trainer.preferences.reading import read_preferences
 from reward_trainer.strength.plots import save_plots
 from reward_trainer.strength.run import StrengthSettings, strength
@@ -101,7 +102,8 @@ def test_a_denoised_table_is_not_measured(tmp_path: Path) -> None:
 
 def test_plots_of_extreme_data_are_drawn(tmp_path: Path) -> None:
     spread = Spread(pairs=1, negative=1.0, mean=-1.0, std=0.0)
-    decile = Decile(pairs=1, mean=-1.0, agreement=0.0, expected=0.3)
+    agrees = Estimate(value=0.0, low=None, high=None)
+    decile = Decile(pairs=1, mean=-1.0, agreement=agrees, expected=0.3)
     summary = Summary(
         model="toy@1",
         members=2,

@@ -18,7 +18,7 @@ from reward_trainer.preferences.reading import read_preferences
 from reward_trainer.strength.columns import add_strength, quantiles, read_strength
 from reward_trainer.strength.differences import measure, standardise
 from reward_trainer.strength.released import released
-from reward_trainer.strength.summary import auc, summarise, tables
+from reward_trainer.strength.summary import agreement, auc, summarise, tables
 from toy import ToyScorer, toy_scores
 
 QUIET = Console(file=io.StringIO())
@@ -200,6 +200,21 @@ def test_columns_that_contradict_each_other_are_named() -> None:
         read_strength(datasets.Dataset.from_dict(values | one))
 
 
+def test_agreement_of_a_tenth_has_an_interval_by_roots() -> None:
+    # Ten strengths, each with four pairs of two prompts that share their label: two roots of two
+    # equal values resample to 0, 1/2 or 1 with 1/4, 1/2, 1/4, so the 95 % range is all of [0, 1].
+    texts = [(f"a{i}", f"b{i}") for i in range(40)]
+    table = pairs(*texts).remove_columns("prompt")
+    table = table.add_column("prompt", [f"q{i // 2}" for i in range(40)])
+    table = table.add_column("gpt", [i // 2 % 2 for i in range(40)])
+    differences = np.repeat(np.arange(10.0), 4)[:, None] + np.zeros((40, 2))
+    found = agreement(table, "gpt", differences)
+    assert [decile.pairs for decile in found.deciles] == [4] * 10
+    assert {(d.agreement.value, d.agreement.low, d.agreement.high) for d in found.deciles} == {
+        (0.5, 0.0, 1.0)
+    }
+
+
 def test_the_summary_by_hand() -> None:
     table = pairs(("a", "b"), ("c", "d"), ("e", "f"), ("g", "h"))
     table = table.add_column("gpt", [1, 0, 1, -1]).add_column("topic", ["x", "x", "y", "y"])
@@ -213,12 +228,13 @@ def test_the_summary_by_hand() -> None:
     assert summary.quantiles["0"] == -0.5
     assert summary.quantiles["0.5"] == 0.5
     assert {name: spread.negative for name, spread in summary.sources.items()} == {"x": 0.5, "y": 0}
-    agreement = summary.agreement
-    assert agreement is not None
-    assert (agreement.pairs, agreement.auc) == (3, 1.0)
-    assert agreement.agreement == pytest.approx(2 / 3)
-    assert [decile.agreement for decile in agreement.deciles] == [0.0, 1.0, 1.0]
-    assert agreement.deciles[1].expected == pytest.approx((0.6224593 + 0.8175745) / 2)
+    other = summary.agreement
+    assert other is not None
+    assert (other.pairs, agreement.auc) == (3, 1.0)
+    assert other.agreement == pytest.approx(2 / 3)
+    assert [decile.agreement.value for decile in other.deciles] == [0.0, 1.0, 1.0]
+    assert other.deciles[0].agreement.low is None  # one conversation: nothing to resample
+    assert other.deciles[1].expected == pytest.approx((0.6224593 + 0.8175745) / 2)
     console = Console(file=io.StringIO(), width=120)
     for part in tables(summary):
         console.print(part)
