@@ -230,7 +230,7 @@ def test_the_summary_by_hand() -> None:
     assert {name: spread.negative for name, spread in summary.sources.items()} == {"x": 0.5, "y": 0}
     other = summary.agreement
     assert other is not None
-    assert (other.pairs, agreement.auc) == (3, 1.0)
+    assert (other.pairs, other.auc) == (3, 1.0)
     assert other.agreement == pytest.approx(2 / 3)
     assert [decile.agreement.value for decile in other.deciles] == [0.0, 1.0, 1.0]
     assert other.deciles[0].agreement.low is None  # one conversation: nothing to resample
