@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -111,7 +112,7 @@ def test_damaged_aliases_are_named(store: Store, bucket: str) -> None:
 def test_a_bucket_that_does_not_exist(bucket: str, cache: Path, tmp_path: Path, ask: str) -> None:
     save_version(tmp_path / "made", REF)
     store = Store("s3://assay-no-such-bucket", cache)
-    asks = {
+    asks: dict[str, Callable[[], object]] = {
         "names": store.names,
         "versions": lambda: store.versions("rm"),
         "reserve": lambda: store.reserve("rm", "x"),
