@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
@@ -34,6 +34,16 @@ class Members(ABC):
     def heads(self) -> list[nn.Linear]:
         """The layer of each member that gives its score."""
 
+    @abstractmethod
+    def modules(self) -> list[nn.Module]:
+        """The models that hold all weights."""
+
+    def tensors(self) -> Iterator[Tensor]:
+        """All weights and buffers."""
+        for module in self.modules():
+            yield from module.parameters()
+            yield from module.buffers()
+
 
 class WholeMembers(Members):
     """M full models that read the same tokens."""
@@ -51,6 +61,10 @@ class WholeMembers(Members):
     def heads(self) -> list[nn.Linear]:
         """See `Members.heads`."""
         return [reward_head(pooler.model) for pooler in self.poolers]
+
+    def modules(self) -> list[nn.Module]:
+        """See `Members.modules`."""
+        return [pooler.model for pooler in self.poolers]
 
 
 class AdapterMembers(Members):
@@ -101,3 +115,7 @@ class AdapterMembers(Members):
     def heads(self) -> list[nn.Linear]:
         """See `Members.heads`."""
         return [reward_head(self.model, name) for name in self.names]
+
+    def modules(self) -> list[nn.Module]:
+        """See `Members.modules`."""
+        return [self.model]
