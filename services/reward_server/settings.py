@@ -91,6 +91,34 @@ class ServerSettings(BaseSettings):
     idempotency_ttl_s: int = Field(
         default=3600, ge=1, description="How long a retried request is recognised."
     )
+    tap: bool = Field(
+        default=False, description="True = what is scored also goes to the online trainer."
+    )
+
+    pin_ttl_s: int = Field(
+        default=900, ge=1, description="How long a pinned version stays after its last request."
+    )
+    swap_when: Literal["quiet", "now"] = Field(
+        default="quiet", description="`quiet`: switch versions between groups; `now`: at once."
+    )
+    quiet_ms: int = Field(
+        default=500, ge=1, description="Milliseconds without a score request that end a group."
+    )
+    quiet_deadline_s: float = Field(
+        default=20.0, ge=0, description="Longest wait for quiet; then prompts in flight stay."
+    )
+    group_window_s: float = Field(
+        default=10.0, gt=0, description="Two versions within it split a group; they are counted."
+    )
+    prepare_timeout_s: float = Field(
+        default=300.0, gt=0, description="How long every replica may load a version that comes."
+    )
+    max_resident_bytes: int | None = Field(
+        default=None,
+        ge=1,
+        description="Weights of all resident versions; beyond it the previous one leaves the "
+        "device, then a promotion is refused. None = no bound.",
+    )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
 
     @field_validator("home", mode="after")
