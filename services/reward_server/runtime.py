@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from assay.models.scorer import Scorer
     from assay.schemas.models import ModelCard
     from assay.schemas.text import Prompt
-    from reward_server.reload.loader import VersionSource
+    from reward_server.reload.source import VersionSource
     from reward_server.settings import ServerSettings
     from reward_server.versions import Resident
 
@@ -183,6 +183,14 @@ class Runtime:
             max_entries=self.settings.max_stream_entries,
             idempotency_ttl_s=self.settings.idempotency_ttl_s,
         )
+
+    def check_name(self, name: str) -> None:
+        """Whether this server serves a name.
+
+        Raises:
+            NotFoundError: it is another model's.
+        """
+        self.versions.choose([name])
 
     def _need_redis(self) -> Redis:
         if self._redis is None:

@@ -38,10 +38,11 @@ class ServerSettings(BaseSettings):
     )
     home: Path = Field(default=Path("~/.assay"), description="Folder for state.")
     store: str | None = Field(
-        default=None, description="Folder of saved versions; None = `store` in the home folder."
+        default=None, description="Saved versions: a folder or s3://bucket/prefix; None = `store` in the home "
+        "folder."
     )
     redis_url: SecretStr | None = Field(
-        default=None, description="None = no baselines and samples (503)."
+        default=None, description="None = no baselines, samples and promotions (503)."
     )
     keys: SecretStr | None = Field(
         default=None,
@@ -149,13 +150,23 @@ class ServerSettings(BaseSettings):
         return parse_keys(self.keys.get_secret_value() if self.keys else "")
 
     @property
-    def store_path(self) -> Path:
-        """The store as a folder."""
-        if self.store is None:
-            return self.home / "store"
-        if "://" in self.store and not self.store.startswith("file://"):
-            raise ValueError(f"store {self.store}: only folders and file:// are supported")
-        return Path(self.store.removeprefix("file://")).expanduser().absolute()
+    def store_url(self) -> str:
+        """The store: a folder, `file://...` or `s3://bucket/prefix`."""
+        return str(self.home / "store") if self.store is None else self.store
+
+    @property
+    def store_path(self) -> Path | None:
+        """The store as a folder; None = it is in a bucket.
+
+        Raises:
+            ValueError: it is neither.
+        """
+        url = self.store_url
+        if url.startswith("s3://"):
+            return None
+        if "://" in url and not url.startswith("file://"):
+            raise ValueError(f"store {url}: folders, file:// and s3:// are supported")
+        return Path(url.removeprefix("file://")).expanduser().absolute()
 
 
 def _is_loopback(host: str) -> bool:

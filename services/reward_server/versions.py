@@ -71,8 +71,10 @@ class Resident:
 
     async def retire(self) -> None:
         """Close it once the last request that it answers is done."""
-        await self._unused.wait()
-        await self.close()
+        try:
+            await self._unused.wait()
+        finally:
+            await self.close()
 
     async def close(self) -> None:
         """Stop scoring."""
@@ -101,6 +103,7 @@ class Versions:
         self._infer = ThreadPoolExecutor(1, thread_name_prefix="infer")
         self._encode = ThreadPoolExecutor(_ENCODERS, thread_name_prefix="encode")
         self._residents: dict[int, Resident] = {}
+        self._retiring: set[asyncio.Task[None]] = set()
         self.name = parse_pin(first.card.id).name
         self.previous: Resident | None = None
         self.serving = self._admit(first)
@@ -113,6 +116,11 @@ class Versions:
     def numbers(self) -> list[int]:
         """The resident versions, lowest first."""
         return sorted(self._residents)
+
+    @property
+    def scorers(self) -> list[Scorer]:
+        """The resident versions themselves."""
+        return [resident.scorer for resident in self._residents.values()]
 
     def get(self, version: int) -> Resident | None:
         """A resident version, or None."""
@@ -146,15 +154,21 @@ class Versions:
         await resident.start()
         self._residents[resident.version] = resident
 
-    async def remove(self, version: int) -> None:
-        """Let go of a version after the requests that it still answers; never the serving one."""
+    def remove(self, version: int) -> asyncio.Task[None]:
+        """Offer a version to no further request; never the serving one.
+
+        Returns:
+            What ends when the last request that it answers is done and it is closed.
+        """
         if version == self.serving.version:
             raise ConflictError(f"{self.name}@{version} serves")
-        resident = self._residents.pop(version, None)
+        resident = self._residents.pop(version)
         if self.previous is resident:
             self.previous = None
-        if resident is not None:
-            await resident.retire()
+        retiring = asyncio.create_task(resident.retire(), name=f"retire {version}")
+        self._retiring.add(retiring)
+        retiring.add_done_callback(self._retiring.discard)
+        return retiring
 
     def switch(self, serving: int, previous: int | None) -> None:
         """Let a resident version serve from the next request on."""
@@ -164,7 +178,10 @@ class Versions:
 
     async def close(self) -> None:
         """Stop scoring and let go of the threads."""
-        await asyncio.gather(*(resident.close() for resident in self._residents.values()))
+        for retiring in self._retiring:
+            retiring.cancel()
+        closing = (resident.close() for resident in self._residents.values())
+        await asyncio.gather(*closing, *self._retiring, return_exceptions=True)
         for threads in (self._infer, self._encode):
             threads.shutdown(wait=False, cancel_futures=True)
 

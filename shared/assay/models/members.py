@@ -44,6 +44,13 @@ class Members(ABC):
             yield from module.parameters()
             yield from module.buffers()
 
+    def park(self) -> bool:
+        """See `Scorer.park`."""
+        return False
+
+    def unpark(self) -> None:
+        """See `Scorer.unpark`."""
+
 
 class WholeMembers(Members):
     """M full models that read the same tokens."""
@@ -51,6 +58,7 @@ class WholeMembers(Members):
     def __init__(self, poolers: Sequence[Pooler]) -> None:
         self.poolers = list(poolers)
         self.count = len(self.poolers)
+        self._device = self.poolers[0].model.device
 
     @torch.inference_mode()
     def score(self, batch: Sequence[EncodedInput]) -> Tensor:
@@ -65,6 +73,22 @@ class WholeMembers(Members):
     def modules(self) -> list[nn.Module]:
         """See `Members.modules`."""
         return [pooler.model for pooler in self.poolers]
+
+    def park(self) -> bool:
+        """See `Scorer.park`."""
+        spread = any(hasattr(pooler.model, "hf_device_map") for pooler in self.poolers)
+        if spread or self._device.type == "cpu":
+            return False
+        self._move(torch.device("cpu"))
+        return True
+
+    def unpark(self) -> None:
+        """See `Scorer.unpark`."""
+        self._move(self._device)
+
+    def _move(self, device: torch.device) -> None:
+        for pooler in self.poolers:
+            nn.Module.to(pooler.model, device)
 
 
 class AdapterMembers(Members):

@@ -54,3 +54,11 @@ class RewardModel(Scorer):
     def tensors(self) -> Iterator[Tensor]:
         """See `Scorer.tensors`."""
         return self.members.tensors()
+
+    def park(self) -> bool:
+        """See `Scorer.park`."""
+        return self.members.park()
+
+    def unpark(self) -> None:
+        """See `Scorer.unpark`."""
+        self.members.unpark()

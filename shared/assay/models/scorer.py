@@ -94,3 +94,10 @@ class Scorer(ABC):
     def tensors(self) -> Iterator[Tensor]:
         """Its weights, those that it shares with other versions included; each may come twice."""
         return iter(())
+
+    def park(self) -> bool:
+        """Move weights that nobody shares to CPU memory; False where that makes no room."""
+        return False
+
+    def unpark(self) -> None:
+        """Move them back."""
