@@ -38,8 +38,9 @@ class ServerSettings(BaseSettings):
     )
     home: Path = Field(default=Path("~/.assay"), description="Folder for state.")
     store: str | None = Field(
-        default=None, description="Saved versions: a folder or s3://bucket/prefix; None = `store` in the home "
-        "folder."
+        default=None,
+        description="Saved versions: a folder or s3://bucket/prefix; None = `store` in the home "
+        "folder.",
     )
     redis_url: SecretStr | None = Field(
         default=None, description="None = no baselines, samples and promotions (503)."

@@ -224,9 +224,9 @@ class Follower:
             self._residency.give_another_try(promotion.version)
         self._promotion = promotion
         coming = None if promotion is None else promotion.version
-        needed = {version for version in (aliases.serving, coming) if version} | leased
+        needed = _present(aliases.serving, coming) | leased
         spare = aliases.previous if aliases.previous not in needed else None
-        self._residency.want(needed | {spare} - {None}, leased, spare)
+        self._residency.want(needed | _present(spare), leased, spare)
         self._switch(board)
         self._attend_door(promotion)
 
@@ -291,3 +291,7 @@ class Follower:
         if not promotion.active:
             fields = promotion.model_dump(include={"id", "version", "kind", "by", "reason"})
             await self._registry.event(f"promotion_{promotion.state}", fields)
+
+
+def _present(*versions: int | None) -> set[int]:
+    return {version for version in versions if version is not None}

@@ -98,7 +98,7 @@ class Residency:
             await self._loader.load(version, self._leased)
         except AssayError as error:
             self._fail(version, error.detail)
-        except Exception as error:  # noqa: BLE001 - whatever a model's code raises refuses it
+        except Exception as error:
             logger.exception("a version did not load", extra={"version": version})
             self._fail(version, f"{type(error).__name__}: see the log of the replica")
         else:

@@ -13,7 +13,7 @@ from reward_server.problems import describe
 from reward_server.routes.dependencies import RuntimeDep
 
 if TYPE_CHECKING:
-    from assay.registry.promotions import Promotion
+    from assay.registry.records import Promotion
 
 router = APIRouter(tags=["models"])
 _ERRORS = describe(401, 403, 404, 409, 422, 429, 500, 503)

@@ -63,9 +63,7 @@ def load(
     return _load_plain(source, options)
 
 
-def _load_artifact(
-    folder: Path, options: LoadOptions, backbones: Backbones | None
-) -> RewardModel:
+def _load_artifact(folder: Path, options: LoadOptions, backbones: Backbones | None) -> RewardModel:
     manifest = read_manifest(folder)
     verify_files(folder, manifest)
     tokenizer = read_tokenizer(str(folder), options)

@@ -50,6 +50,7 @@ class Members(ABC):
 
     def unpark(self) -> None:
         """See `Scorer.unpark`."""
+        raise NotImplementedError("nothing of it was parked")
 
 
 class WholeMembers(Members):

@@ -101,3 +101,4 @@ class Scorer(ABC):
 
     def unpark(self) -> None:
         """Move them back."""
+        raise NotImplementedError("nothing of it was parked")
