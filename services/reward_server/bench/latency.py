@@ -20,7 +20,7 @@ _PAUSE_S = 0.05  # OpenMP threads spin on for a while after a forward pass; idle
 
 def run(model: str, requests: int, rounds: int) -> None:
     """Measure both in turns, request by request, and print the medians of all rounds."""
-    scorer = load_scorer(ServerSettings(model=model))
+    scorer, _ = load_scorer(ServerSettings(model=model))
     forward_s: list[float] = []
     served_s: list[float] = []
     with running_server(model) as url, httpx.Client(base_url=url, timeout=60.0) as http:

@@ -27,7 +27,7 @@ ARRIVAL_BATCH = 32
 def run(data: Path, model: str, texts: int, connections: int, rounds: int) -> None:
     """Measure every contender once a round, on the same fresh texts, and print medians."""
     rows = read_texts(data, texts * (rounds + 1))
-    scorer = load_scorer(ServerSettings(model=model))
+    scorer, _ = load_scorer(ServerSettings(model=model))
     speeds: dict[str, list[float]] = {"server": [], "engine": [], "arrival order": []}
     with running_server(model) as url:
         for number in range(rounds + 1):
