@@ -14,6 +14,7 @@ LIMITS = Limits(quiet_ms=500, quiet_deadline_s=20, hold_s=2)
 NOW_S = 1000.0
 READY = {"resident": [6, 7], "idle_ms": 500.0}
 BUSY = {"resident": [6, 7], "idle_ms": 499.9}
+SILENT = {**READY, "at_s": NOW_S - 2}  # killed, perhaps: a member for three seconds more
 HOLDS = {**READY, "held": 4}
 HOLDS_BUSY = {**BUSY, "held": 4}
 
@@ -76,6 +77,7 @@ def step(state: str, *states: dict[str, Any], **fields: Any) -> Promotion | None
         ({}, [], None),
         ({"swap_when": "now"}, [BUSY, BUSY], "hold"),
         ({"swap_when": "now"}, [READY, {}], None),
+        ({"swap_when": "now"}, [READY, SILENT], "wait"),
         ({"deadline_s": NOW_S}, [READY, READY], "wait"),  # loaded at the last moment
         ({"deadline_s": NOW_S}, [READY, {}], "refused"),
         ({"deadline_s": NOW_S}, [], "refused"),
@@ -98,6 +100,10 @@ def test_prepare(fields: dict[str, Any], states: list[Any], expected: str | None
         ({"wait_since_s": NOW_S - 20}, [BUSY, BUSY], "hold"),
         ({"wait_since_s": NOW_S - 19.9}, [BUSY, BUSY], None),
         ({"swap_when": "now"}, [BUSY, BUSY], "hold"),
+        ({}, [READY, SILENT], None),
+        ({"wait_since_s": NOW_S - 20}, [READY, SILENT], None),
+        ({"swap_when": "now"}, [READY, SILENT], None),
+        ({"swap_when": "now"}, [READY, {**READY, "at_s": NOW_S - 1.9}], "hold"),
         ({}, [READY, {"idle_ms": 900.0}], "prepare"),  # b came later, and has not loaded it
         ({}, [READY, {**READY, "failed": {7: "out of memory"}}], "refused"),
         ({}, [], None),
@@ -124,6 +130,9 @@ def test_wait(fields: dict[str, Any], states: list[Any], expected: str | None) -
         ({"hold_since_s": NOW_S - 2}, [HOLDS, READY], "wait"),
         ({"hold_since_s": NOW_S - 2, "wait_since_s": NOW_S - 20}, [HOLDS, READY], "refused"),
         ({"hold_since_s": NOW_S - 2, "swap_when": "now"}, [HOLDS, READY], "refused"),
+        # Silence is another matter: they wait with open doors until b is back, or no member.
+        ({"hold_since_s": NOW_S - 2, "wait_since_s": NOW_S - 20}, [HOLDS, SILENT], "wait"),
+        ({"hold_since_s": NOW_S - 2, "swap_when": "now"}, [HOLDS, SILENT], "wait"),
         # b said so two seconds ago: its door may have opened by itself.
         ({}, [HOLDS, {**HOLDS, "at_s": NOW_S - 2}], None),
         ({}, [HOLDS, {**HOLDS, "at_s": NOW_S - 1.9}], "flip"),
