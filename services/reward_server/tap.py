@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from assay.errors import AssayError
 from assay.schemas.storage import Sample
+from reward_server.tasks import end
 
 if TYPE_CHECKING:
     from assay.schemas.scoring import Group
@@ -69,8 +70,7 @@ class Tap:
         """Try once to store what still waits."""
         if self._task is None:
             return
-        self._task.cancel()
-        await asyncio.gather(self._task, return_exceptions=True)
+        await end(self._task)
         self._task = None
         if self._waiting:
             await self._store(self._take(len(self._waiting)))

@@ -13,12 +13,13 @@ import time
 from typing import TYPE_CHECKING, NamedTuple
 
 from assay.errors import AssayError, NotFoundError
-from assay.registry.promotions import propose, rebuild
+from assay.registry.promotions import MEMBER_S, propose, rebuild
 from assay.registry.protocol import Limits, advance
 from assay.registry.records import ReplicaState
 from reward_server.reload.door import HOLD_S
 from reward_server.reload.loader import Loader
 from reward_server.reload.residency import Residency
+from reward_server.tasks import end
 
 if TYPE_CHECKING:
     from assay.registry.aliases import Aliases
@@ -80,6 +81,7 @@ class Follower:
         self._replicas: list[ReplicaState] = []
         self._hold: Hold | None = None
         self._is_cut_off = False
+        self._decides_from_s = 0.0  # after a break the others' heartbeats may be late as well
         self._wake = asyncio.Event()
         self._caught_up = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
@@ -94,9 +96,7 @@ class Follower:
 
     async def close(self) -> None:
         """Stop following, and tell the others."""
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.gather(*(end(task) for task in self._tasks))
         self._local.door.open()
         await self._residency.close()
         if self._tasks:
@@ -177,6 +177,7 @@ class Follower:
             if not self._is_cut_off:
                 logger.warning("not following for now", extra={"reason": error.detail})
             self._is_cut_off = True
+            self._decides_from_s = time.monotonic() + MEMBER_S
             self._caught_up.set()  # with the version in hand
         except Exception:
             logger.exception("a step of the follower failed")
@@ -200,7 +201,7 @@ class Follower:
         self._replicas = await self._registry.replicas()
         if self._residency.is_settled:
             self._caught_up.set()
-        if board.active is not None:
+        if board.active is not None and time.monotonic() >= self._decides_from_s:
             await self._move_on(board)
 
     async def _rebuild(self) -> Board:

@@ -55,8 +55,9 @@ class Loader:
                 size = await self._run(self._source.weight_bytes, version)
                 await self._make_room(version, size, leased)
             scorer = await self._run(self._source.load, version)
-        before = self._resident_bytes()
-        self._check_fits(version, before, self._resident_bytes(scorer) - before)
+            # What it shares with those that are resident, and its type, are known only now.
+            size = self._resident_bytes(scorer) - self._resident_bytes()
+            await self._make_room(version, size, leased)
         await self._versions.add(scorer)
 
     def unload(self, version: int) -> None:
@@ -94,20 +95,18 @@ class Loader:
         previous = self._versions.previous
         if previous is not None and previous.version not in leased | {version}:
             await self._park(previous.version, previous.scorer)
-        self._check_fits(version, self._resident_bytes(), size)
+        resident = self._resident_bytes()
+        if resident + size > self._max_bytes:
+            raise ModelLoadError(
+                f"version {version} takes {size:,} bytes beside {resident:,} resident ones, and "
+                f"max_resident_bytes is {self._max_bytes:,}"
+            )
 
     async def _park(self, version: int, scorer: Scorer) -> None:
         await self._versions.remove(version)
         if await self._run(lambda _: scorer.park(), version):
             self._parked = scorer
         logger.info("previous version left the device", extra={"version": version})
-
-    def _check_fits(self, version: int, resident: int, size: int) -> None:
-        if self._max_bytes is not None and resident + size > self._max_bytes:
-            raise ModelLoadError(
-                f"version {version} takes {size:,} bytes beside {resident:,} resident ones, and "
-                f"max_resident_bytes is {self._max_bytes:,}"
-            )
 
     def _resident_bytes(self, *more: Scorer) -> int:
         return weight_bytes([*self._versions.scorers, *more])

@@ -8,6 +8,7 @@ import time
 from typing import TYPE_CHECKING
 
 from assay.errors import AssayError
+from reward_server.tasks import end
 
 if TYPE_CHECKING:
     from reward_server.reload.loader import Loader
@@ -66,15 +67,15 @@ class Residency:
     async def close(self) -> None:
         """Stop loading."""
         if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+            await end(self._task)
         self._loader.close()
 
     def _missing(self) -> list[int]:
+        """What is to be loaded, the spare version last."""
         there = {*self._versions.numbers, *self._failures}
         if self._spare is not None and self._spare == self._loader.parked:
             there.add(self._spare)
-        return sorted(self._wanted - there, reverse=True)
+        return sorted(self._wanted - there, key=lambda version: version == self._spare)
 
     def _surplus(self) -> list[int]:
         needed = self._wanted | {self._versions.serving.version}
