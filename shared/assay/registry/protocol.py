@@ -15,9 +15,10 @@ class Limits:
     Attributes:
         quiet_ms: idle time on every replica that counts as a gap between groups.
         quiet_deadline_s: longest wait for such a gap, from the moment that all have loaded.
-        hold_s: how long doors may be closed; also how old a replica's word that its door is closed
-            may be, as a door opens by itself when its replica hears nothing for that long. A member
-            that was not heard for so long may be dead: no door closes until it is back, or gone.
+        hold_s: how long doors may be closed; a door opens by itself when its replica hears nothing
+            for that long. A replica's word that its door is closed counts for half of it, so that
+            the door is still closed when the flip reaches it. A member that was not heard for all
+            of it may be dead: no door closes until it is back, or gone.
     """
 
     quiet_ms: float = 500.0
@@ -158,7 +159,7 @@ def _silent(replicas: Sequence[ReplicaState], now_s: float, limits: Limits) -> b
 
 
 def _holds(replica: ReplicaState, promotion: Promotion, now_s: float, limits: Limits) -> bool:
-    return replica.held == promotion.epoch and now_s - replica.at_s < limits.hold_s
+    return replica.held == promotion.epoch and now_s - replica.at_s < limits.hold_s / 2
 
 
 def _refuse(board: Board, replicas: Sequence[ReplicaState], reason: str) -> Board:
