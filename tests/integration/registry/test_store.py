@@ -92,6 +92,30 @@ def test_of_many_that_publish_at_once_one_version_results(
     assert make_store().fetch(ref).name == "3"
 
 
+def test_of_two_that_publish_different_versions_at_once_one_is_refused(
+    make_store: MakeStore, tmp_path: Path
+) -> None:
+    start = threading.Barrier(2)
+
+    def publish_as(who: int, ref: ModelRef) -> bool:
+        folder = tmp_path / "made" / str(who) / str(ref.version)
+        save_version(folder, ref, {"tokenizer.json": bytes([who])}, updates=who)
+        store = make_store()
+        start.wait()
+        try:
+            return store.publish(folder, ref).updates == who
+        except (ConflictError, ArtifactError):  # the latter: it read the other's files back
+            return False
+
+    with ThreadPoolExecutor(2) as pool:
+        for number in range(1, 9):
+            ref = ModelRef("rm", number)
+            won = list(pool.map(publish_as, (1, 2), (ref, ref)))
+            assert sum(won) <= 1
+            if number in make_store().versions("rm"):
+                assert make_store().manifest(ref).updates == won.index(True) + 1
+
+
 def test_what_the_package_carries_is_in_every_store(store: Store) -> None:
     ref = ModelRef(DEFAULT_MODEL, 1)
     assert store.names() == [DEFAULT_MODEL]
