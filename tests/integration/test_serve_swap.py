@@ -21,7 +21,7 @@ from assay.models.reward_model import RewardModel
 from assay.registry.store import Store
 from assay.schemas.refs import ModelRef, parse_pin
 from redis_server import RedisServer
-from reward_server.bench.versions import publish_copies
+from reward_server.bench.versions import draft_copies
 from serving import Server, free_port, score_body, started, until
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(400)]
@@ -37,11 +37,13 @@ class Published:
 
     def __init__(self, folder: Path) -> None:
         self.store = Store(str(folder))
-        self._new = publish_copies(self.store, ModelRef(NAME, 1), count(2))
+        base = self.store.fetch(ModelRef(NAME, 1))
+        self._drafts = draft_copies(base, folder.with_name("drafts"), count(2))
         self._models: dict[int, RewardModel] = {}
 
     def publish(self) -> int:
-        return next(self._new).version
+        draft = next(self._drafts)
+        return self.store.publish(draft, ModelRef(NAME, int(draft.name))).version
 
     def score(self, version: int, prompt: str) -> list[float]:
         if version not in self._models:

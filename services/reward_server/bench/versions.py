@@ -2,33 +2,33 @@
 
 from __future__ import annotations
 
-import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import torch
 
-from assay.models.loading import load
-from assay.models.manifest import read_manifest
-from assay.models.members import AdapterMembers, Members
+from assay.models.checkpoints import read_backbone, read_tokenizer
+from assay.models.inputs import InputEncoder
+from assay.models.loading import load, make_pooler
+from assay.models.manifest import Manifest, read_manifest
+from assay.models.members import AdapterMembers, Members, WholeMembers
+from assay.models.options import LoadOptions
 from assay.models.saving import save
-from assay.registry.store import Store
 from assay.schemas.refs import ModelRef
 
 _NOISE = 0.05  # of a weight's own standard deviation: scores move, and stay near
 
 
-def publish_copies(store: Store, base: ModelRef, versions: Iterator[int]) -> Iterator[ModelRef]:
-    """Publish one new version at each step.
+def draft_copies(base: Path, drafts: Path, versions: Iterable[int]) -> Iterator[Path]:
+    """Write a saved version's copies, one at each step, ready to be published.
 
     Args:
-        store: where `base` is, and where the versions go to.
-        base: a saved version.
-        versions: the numbers to give.
+        base: folder of a saved version.
+        drafts: where the copies go, `NAME/N` each.
+        versions: their numbers.
     """
-    folder = store.fetch(base)
-    manifest, model = read_manifest(folder), load(str(folder))
+    manifest, model = read_manifest(base), load(str(base))
     weights = _own_weights(model.members)
     originals = [weight.clone() for weight in weights]
     for version in versions:
@@ -37,17 +37,29 @@ def publish_copies(store: Store, base: ModelRef, versions: Iterator[int]) -> Ite
             noise = torch.randn(original.shape, generator=generator)
             spread = original.std() if original.numel() > 1 else original.abs()
             weight.copy_(original + _NOISE * spread * noise)
-        ref = ModelRef(base.name, version)
-        fields = {"version": version, "parent": str(base), "created": int(time.time())}
-        with tempfile.TemporaryDirectory() as draft:
-            made = save(
-                model.members,
-                model.encoder,
-                manifest.model_copy(update={**fields, "calibration": None}),
-                Path(draft),
-            )
-            store.publish(made, ref)
-        yield ref
+        fields = {"version": version, "parent": str(manifest.ref), "created": int(time.time())}
+        made = manifest.model_copy(update={**fields, "calibration": None})
+        yield save(model.members, model.encoder, made, drafts)
+
+
+def draft_whole(adapters: Path, drafts: Path, ref: ModelRef) -> Path:
+    """Write a whole model on the backbone of an ensemble: one member, its head untrained."""
+    manifest, options = read_manifest(adapters), LoadOptions()
+    assert manifest.backbone is not None  # noqa: S101 - they are adapters
+    torch.manual_seed(0)
+    model = read_backbone(manifest.backbone, options)
+    tokenizer = read_tokenizer(str(adapters), options)
+    whole = Manifest(
+        name=ref.name,
+        version=ref.version,
+        created=int(time.time()),
+        kind="whole",
+        members=["."],
+        input_format=manifest.input_format,
+        max_tokens=manifest.max_tokens,
+    )
+    encoder = InputEncoder(tokenizer, manifest.input_format, manifest.max_tokens)
+    return save(WholeMembers([make_pooler(model, tokenizer, options)]), encoder, whole, drafts)
 
 
 def _own_weights(members: Members) -> list[torch.Tensor]:
