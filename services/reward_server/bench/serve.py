@@ -29,10 +29,10 @@ def run(data: Path, model: str, texts: int, connections: int, rounds: int) -> No
     rows = read_texts(data, texts * (rounds + 1))
     scorer, _ = load_scorer(ServerSettings(model=model))
     speeds: dict[str, list[float]] = {"server": [], "engine": [], "arrival order": []}
-    with running_server(model) as url:
+    with running_server(model) as server:
         for number in range(rounds + 1):
             part = rows[number * texts : (number + 1) * texts]
-            measured = _round(scorer, url, part, connections)
+            measured = _round(scorer, server.url, part, connections)
             if number > 0:  # the first round warms everything up
                 for name, speed in measured.items():
                     speeds[name].append(speed)
