@@ -243,6 +243,8 @@ class Runtime:
             Requests still unanswered when the time was up.
         """
         self._state = "draining"
+        if self._follower is not None:
+            self._follower.drain()
         try:
             async with asyncio.timeout(timeout_s):
                 await self._idle.wait()

@@ -153,3 +153,19 @@ def test_a_replica_killed_in_prepare_comes_back_with_the_version_that_serves(
     assert names == {f"{NAME}@{version}"}
     assert load.broken <= CALLERS
     assert load.check(published) <= {1, version}
+
+
+def test_a_damaged_version_is_refused_and_nothing_changes(
+    server: tuple[Server, Published],
+) -> None:
+    running, published = server
+    folder = published.store.fetch(ModelRef(NAME, published.publish()))
+    weights = folder / "members" / "member_3" / "adapter_model.safetensors"
+    content = bytearray(weights.read_bytes())
+    content[-1] ^= 1
+    weights.write_bytes(content)
+    with Client(running.url) as client:
+        before = client.model(NAME).id
+        with pytest.raises(ConflictError, match="member_3/adapter_model.safetensors differs"):
+            client.promote(f"{NAME}@{folder.name}", wait_s=60)
+        assert client.model(NAME).id == before

@@ -88,14 +88,3 @@ async def test_with_redis_down_or_full_samples_are_dropped_and_counted(
         assert time.monotonic() - started_s < 2
         assert {reply.status_code for reply in replies} == {200}
         await counted(http, DROPPED, 21)
-
-
-async def test_no_more_waits_than_fits(redis_server: RedisServer) -> None:
-    many = {"prompt": "p", "completions": [str(number) for number in range(9_000)]}
-    redis_server.pause()
-    async with serving(toy_settings(redis_url=redis_server.url, tap=True)) as http:
-        for _ in range(4):  # the first is being stored, two wait
-            assert (await http.post("/v1/score", json={"groups": [many]})).status_code == 200
-        await counted(http, DROPPED, 1)
-        redis_server.resume()
-        await counted(http, STORED, 3)

@@ -29,6 +29,7 @@ from assay.schemas.refs import ModelRef, parse_pin
 from reward_server.bench.arrivals import Arrivals, Reply, measure_capacity, text_of
 from reward_server.bench.server import Running, running_server
 from reward_server.bench.versions import draft_copies, draft_whole
+from reward_server.engine.load import silence_transformers
 
 Fault = Literal["none", "kill", "join"]
 _SHARE = 0.6  # of the capacity
@@ -72,6 +73,7 @@ class Swap(NamedTuple):
 
 def run(plan: Plan, out: Path | None) -> None:
     """Measure, check every reply against its version, and print."""
+    silence_transformers()
     with tempfile.TemporaryDirectory(prefix="assay-") as folder:
         bench = _Bench(plan, Path(folder))
         result = bench.measure()

@@ -33,12 +33,17 @@ def load_scorer(settings: ServerSettings) -> tuple[Scorer, VersionSource | None]
     """
     if settings.torch_threads is not None:
         torch.set_num_threads(settings.torch_threads)
-    transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]  # it is a log
-    transformers_logging.set_verbosity_error()  # type: ignore[no-untyped-call]
-    warnings.filterwarnings("ignore", category=FutureWarning, module="transformers")
+    silence_transformers()
     origin = find_origin(settings)
     source = _source(origin, settings)
     return source.load(origin.ref.version), source if origin.follows else None
+
+
+def silence_transformers() -> None:
+    """Keep its progress bars and reports of weights out of the log."""
+    transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    transformers_logging.set_verbosity_error()  # type: ignore[no-untyped-call]
+    warnings.filterwarnings("ignore", category=FutureWarning, module="transformers")
 
 
 def _source(origin: Origin, settings: ServerSettings) -> VersionSource:

@@ -12,7 +12,7 @@ import logging
 import time
 from typing import TYPE_CHECKING, NamedTuple
 
-from assay.errors import AssayError, NotFoundError
+from assay.errors import AssayError, DependencyError, NotFoundError
 from assay.registry.promotions import MEMBER_S, propose, rebuild
 from assay.registry.protocol import Limits, advance
 from assay.registry.records import ReplicaState
@@ -80,6 +80,7 @@ class Follower:
         self._promotion: Promotion | None = None
         self._replicas: list[ReplicaState] = []
         self._hold: Hold | None = None
+        self._is_draining = False
         self._is_cut_off = False
         self._decides_from_s = 0.0  # after a break the others' heartbeats may be late as well
         self._wake = asyncio.Event()
@@ -152,14 +153,19 @@ class Follower:
             raise NotFoundError("no promotion of that id in the last day")
         return found
 
-    async def outcome(self, identifier: str, wait_s: float) -> Promotion:
-        """A promotion once it has ended, or as it is when the wait is over."""
+    async def outcome(self, begun: Promotion, wait_s: float) -> Promotion:
+        """A promotion once it has ended, or as last heard when the wait is over."""
         ends_s = time.monotonic() + wait_s
-        while True:
-            found = await self.promotion(identifier)
-            if not found.active or time.monotonic() >= ends_s or not self._tasks:
-                return found
+        seen = begun
+        while seen.active and time.monotonic() < ends_s and not self._is_draining:
             await asyncio.sleep(_POLL_ACTIVE_S)
+            with contextlib.suppress(DependencyError):
+                seen = await self.promotion(begun.id)
+        return seen
+
+    def drain(self) -> None:
+        """Let nobody wait for a promotion any more."""
+        self._is_draining = True
 
     async def _run(self) -> None:
         while True:

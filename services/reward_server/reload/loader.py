@@ -84,7 +84,8 @@ class Loader:
     async def _unpark(self, version: int, leased: set[int]) -> Scorer:
         assert self._parked is not None  # noqa: S101 - the caller has looked
         scorer = self._parked
-        await self._make_room(version, weight_bytes([scorer]), leased)
+        size = self._resident_bytes(scorer) - self._resident_bytes()
+        await self._make_room(version, size, leased)
         await self._run(lambda _: scorer.unpark(), version)
         self._parked = None
         return scorer

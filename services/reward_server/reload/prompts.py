@@ -43,6 +43,7 @@ class PromptLog:
         self._seen: OrderedDict[str, _Seen] = OrderedDict()  # least recently active first
         self._kept: dict[str, float] = {}  # prompt to the time of its last request
         self._kept_on: int | None = None
+        self._kept_until_s = 0.0
 
     def begin(self, prompts: Iterable[str], version: int) -> int:
         """A request of these prompts gets a version.
@@ -81,14 +82,17 @@ class PromptLog:
         ]
 
     def keep(self, prompts: Iterable[str], version: int) -> None:
-        """Leave prompts on a version until their groups are complete."""
+        """Leave prompts on a version until their groups are complete, or the window is over."""
         self._kept = dict.fromkeys(prompts, self._clock())
         self._kept_on = version
+        self._kept_until_s = self._clock() + self._window_s
 
     def kept_on(self, prompts: Sequence[str]) -> int | None:
         """The version that a request must stay on, or None; all its prompts then stay on it."""
         if not self._kept:
             return None
+        if self._clock() >= self._kept_until_s:
+            self._kept = {}
         self._kept = {prompt: at_s for prompt, at_s in self._kept.items() if self._stays(prompt)}
         if not any(prompt in self._kept for prompt in prompts):
             return None

@@ -62,8 +62,7 @@ async def show_promotion(identifier: str, runtime: RuntimeDep) -> PromotionReply
 async def _outcome(
     runtime: RuntimeDep, promotion: Promotion, wait_s: float, response: Response
 ) -> PromotionReply:
-    if wait_s > 0:
-        promotion = await runtime.follower.outcome(promotion.id, wait_s)
+    promotion = await runtime.follower.outcome(promotion, wait_s)
     if promotion.state == "refused":
         raise ConflictError(f"promotion {promotion.id} was refused: {promotion.reason}")
     response.status_code = 200 if promotion.state == "done" else 202

@@ -82,6 +82,17 @@ def test_a_kept_prompt_stays_while_a_request_for_it_is_in_flight() -> None:
     assert log.kept_on(["p"]) is None
 
 
+def test_a_prompt_that_is_asked_for_all_the_time_does_not_stay_for_ever() -> None:
+    clock = Clock()
+    log = PromptLog(10, 0.5, clock)
+    log.keep(["p"], 1)
+    seen = []
+    for _ in range(30):
+        seen.append(log.kept_on(["p"]))
+        clock.now_s += 0.4
+    assert seen == [1] * 25 + [None] * 5
+
+
 def test_a_request_with_one_kept_prompt_takes_its_others_along() -> None:
     clock = Clock()
     log = PromptLog(10, 0.5, clock)

@@ -1,0 +1,45 @@
+"""The queue in front of the stream of samples, without a Redis."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+from prometheus_client import CollectorRegistry
+
+from assay.schemas.scoring import Group
+from reward_server.metrics import ServerMetrics
+from reward_server.tap import Tap
+
+pytestmark = pytest.mark.anyio
+MANY = Group(prompt="p", completions=["c"] * 9_000)
+
+
+class Gated:
+    """A stream that stores nothing until its gate opens."""
+
+    def __init__(self) -> None:
+        self.gate = asyncio.Event()
+        self.batches: list[int] = []
+
+    async def append(self, items: list[Any], _: str | None) -> list[str]:
+        self.batches.append(len(items))
+        await self.gate.wait()
+        return []
+
+
+async def test_no_more_waits_than_fits() -> None:
+    stream, metrics = Gated(), ServerMetrics(CollectorRegistry(), "test", "toy@1")
+    tap = Tap(lambda: stream, metrics)  # type: ignore[arg-type, return-value]
+    tap.start()
+    tap.offer([MANY], "ppo", 1)
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    tap.offer([MANY, MANY, MANY], "ppo", 2)  # one is being stored, two fit
+    count = metrics.registry.get_sample_value
+    name = "reward_server_tapped_samples_total"
+    assert count(name, {"outcome": "dropped"}) == 1
+    stream.gate.set()
+    await tap.close()
+    assert sum(stream.batches) == 3
