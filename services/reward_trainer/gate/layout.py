@@ -92,7 +92,7 @@ class Layout:
 
     @cached_property
     def prompts(self) -> list[Rows]:
-        """Rows of each prompt's completions, prompts with one left out; the probe's take no part."""
+        """Rows of each prompt's completions, prompts with one left out; without the probe."""
         rows: dict[str, set[int]] = {}
         for row in np.concatenate([self.held.ravel(), *self.groups]).tolist():
             rows.setdefault(prompt_digest(self.texts[row].prompt), set()).add(row)
