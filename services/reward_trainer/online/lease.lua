@@ -1,10 +1,10 @@
--- Take the lease of the trainer, or renew it.
+-- Take the lease of the trainer, renew it, or give it back.
 --
 -- KEYS[1]  the lease: the token of the trainer that holds it; it expires
 -- KEYS[2]  the largest token that was ever given; it does not expire
 -- ARGV[1]  the token of the asker, 0 if it has none
 -- ARGV[2]  a token that the new one must exceed, where the largest one was lost with Redis's data
--- ARGV[3]  milliseconds until the lease expires
+-- ARGV[3]  milliseconds until the lease expires; 0 = give it back
 --
 -- Returns {"held", token}, or {"taken", milliseconds} while another trainer holds it, or
 -- {"fenced", token} where another one has taken it since. Tokens grow, so that whoever writes with
@@ -12,6 +12,12 @@
 
 local own = tonumber(ARGV[1])
 local largest = tonumber(redis.call("GET", KEYS[2]) or "0")
+if ARGV[3] == "0" then
+  if own == largest then
+    redis.call("DEL", KEYS[1])
+  end
+  return {"given back", ARGV[1]}
+end
 if own > 0 and own == largest then
   redis.call("SET", KEYS[1], ARGV[1], "PX", ARGV[3])
   return {"held", ARGV[1]}

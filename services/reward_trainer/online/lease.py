@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from importlib.resources import files
 
@@ -36,7 +37,6 @@ class Lease:
         self._ttl_s, self._floor = ttl_s, floor
         self.token = 0
 
-    @redis_errors()
     async def take(self) -> bool:
         """Take or renew the lease; also after Redis has lost it.
 
@@ -47,13 +47,18 @@ class Lease:
             FencedError: another trainer has taken it since.
             DependencyError: Redis does not answer.
         """
-        args = [str(self.token), str(self._floor), str(round(self._ttl_s * 1000))]
-        outcome, value = await self._take(keys=[LEASE, TOKEN], args=args)
+        outcome, value = await self._run(ttl_ms=round(self._ttl_s * 1000))
         if outcome == "fenced" or (outcome == "taken" and self.token):
             raise fenced()
         if outcome == "held":
             self.token = int(value)
         return bool(outcome == "held")
+
+    async def release(self) -> None:
+        """Let another trainer take over at once; it would otherwise wait until the lease ends."""
+        if self.token:
+            with contextlib.suppress(DependencyError, FencedError):
+                await self._run(ttl_ms=0)
 
     async def wait(self) -> None:
         """Return when the lease is ours."""
@@ -73,6 +78,12 @@ class Lease:
         while True:
             await asyncio.sleep(self._ttl_s / 4)
             await self._try()
+
+    @redis_errors()
+    async def _run(self, ttl_ms: int) -> tuple[str, str]:
+        args = [str(self.token), str(self._floor), str(ttl_ms)]
+        outcome, value = await self._take(keys=[LEASE, TOKEN], args=args)
+        return outcome, value
 
     async def _try(self) -> bool:
         try:

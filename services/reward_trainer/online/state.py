@@ -20,6 +20,7 @@ class State(BaseModel):
         parent: version whose weights the training goes on from, or that it returns to.
         serving: version that is served, as far as the trainer knows.
         passed: versions that it made and that passed the gate since it started from another one.
+        wanted: version that is to be promoted without a person; None = none.
         last_id: last stream entry that went in.
         intake: what is joined and held out.
         queue: groups that wait for an update.
@@ -41,6 +42,7 @@ class State(BaseModel):
     parent: int
     serving: int
     passed: list[int] = []
+    wanted: int | None = None
     last_id: str
     intake: Intake
     queue: list[Group] = []
