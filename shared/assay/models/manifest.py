@@ -70,6 +70,16 @@ class Manifest(_Record):
     metrics: dict[str, Any] = Field(default_factory=dict)
     calibration: Calibration | None = None
     last_stream_id: str | None = Field(default=None, description="Last sample that went in.")
+    lineage_id: str | None = Field(
+        default=None, description="The run of online training that made it."
+    )
+    updates: int | None = Field(
+        default=None, ge=0, description="Updates of that run that went into it."
+    )
+    status: Literal["released", "candidate", "rejected"] = Field(
+        default="released", description="What the gate made of it; `released` = made by a person."
+    )
+    gate: dict[str, Any] | None = Field(default=None, description="The gate's report.")
     credits: list[str] = Field(default_factory=list, description="Data and models it is made of.")
     notes: list[str] = Field(default_factory=list, description="What a user should know.")
     files: dict[RelativePath, str] = Field(
