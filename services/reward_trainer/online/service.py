@@ -126,7 +126,6 @@ class Trainer:
         serving = await self._insist(self._following.serving)
         self._learning = await asyncio.to_thread(self._begin, serving)
         state = self.state
-        state.token = self._lease.token
         if self._settings.resume:
             state.paused, state.rejections = None, 0
         await self._save()  # whatever a trainer before us still writes is older
@@ -276,7 +275,7 @@ class Trainer:
             self.state.wanted = self._asked = None
         elif self._asked is None:
             promotion = await self._following.promote(wanted, self._settings.swap_when)
-            self._asked = promotion and promotion.id
+            self._asked = promotion.id if promotion else None
         elif reason := await self._following.refusal(self._asked):
             self.state.wanted = self._asked = None
             await self._reports.tell("refused", version=str(self._ref(wanted)), reason=reason)
@@ -286,6 +285,7 @@ class Trainer:
         self._crash.at("before_checkpoint")
         await self._insist(self._lease.take)
         state = self.state
+        state.token = self._lease.token
         state.saves += 1
         tensors = self._learning.tensors()
         await asyncio.to_thread(write_checkpoint, self._checkpoints, state, tensors)
