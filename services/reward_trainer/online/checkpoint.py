@@ -54,7 +54,7 @@ def read_checkpoint(folder: Path) -> Checkpoint | None:
     try:
         state = State.model_validate_json((newest / _STATE).read_bytes())
         data = newest / _TENSORS
-        if _sha256(data) != (newest / _DIGEST).read_text():
+        if _sha256(data) != (newest / _DIGEST).read_text(errors="replace"):
             raise DataError(_damaged(newest, f"{_TENSORS} differs from its digest"))
         return Checkpoint(state, torch.load(data, weights_only=True, map_location="cpu"))
     except (OSError, ValidationError) as error:

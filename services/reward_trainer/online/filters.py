@@ -33,7 +33,7 @@ def read_sample(fields: Mapping[str, str], limits: Limits) -> Sample:
     """
     schema = fields.get("schema")
     if schema != SCHEMA:
-        raise DataError(f"schema {str(schema)[:40]!r}: this release reads {SCHEMA!r}")
+        raise DataError(f"other schema: {str(schema)[:40]!r}, and this release reads {SCHEMA!r}")
     try:
         sample = Sample.model_validate_json(fields.get("data", ""))
     except ValidationError as error:

@@ -59,7 +59,7 @@ def take_step(
     pair_rows, group_rows = ensemble.prepare(pairs.texts), ensemble.prepare(groups.texts)
     measured, scores = [], []
     for index in range(ensemble.count):
-        objectives = _Objectives(ensemble, index, pairs, pair_rows, groups, group_rows)
+        objectives = Objectives(ensemble, index, pairs, pair_rows, groups, group_rows)
         learner = ensemble.learners[index]
         measured.append(update(learner, objectives.loss, objectives.separation))
         scores.append(objectives.first_scores)
@@ -67,7 +67,7 @@ def take_step(
     return _record(measured, torch.stack(scores, dim=1), groups, origin)
 
 
-class _Objectives:
+class Objectives:
     """L and J of one member, at its weights as they are when asked."""
 
     def __init__(
