@@ -100,13 +100,23 @@ def read_manifest(folder: Path) -> Manifest:
     """
     try:
         text = (folder / MANIFEST).read_bytes()
-        return Manifest.model_validate_json(text)
     except FileNotFoundError as error:
         raise ArtifactError(f"{folder} has no {MANIFEST}") from error
+    return parse_manifest(text, str(folder / MANIFEST))
+
+
+def parse_manifest(text: bytes, where: str) -> Manifest:
+    """Read a manifest's text; `where` it is from is for the message.
+
+    Raises:
+        ArtifactError: it is not a manifest of a kind that this release reads.
+    """
+    try:
+        return Manifest.model_validate_json(text)
     except ValidationError as error:
         first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"]) or "its text"
-        raise ArtifactError(f"{folder / MANIFEST}: {where}: {first['msg']}") from error
+        at = ".".join(str(part) for part in first["loc"]) or "its text"
+        raise ArtifactError(f"{where}: {at}: {first['msg']}") from error
 
 
 def verify_files(folder: Path, manifest: Manifest) -> None:

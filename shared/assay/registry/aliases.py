@@ -36,8 +36,9 @@ class Aliases(BaseModel):
         return [alias for alias in ALIASES if getattr(self, alias) == version]
 
     def with_candidate(self, version: int | None) -> Aliases:
-        """The same with another candidate, or none."""
-        return self.model_copy(update={"candidate": version})
+        """The same with another candidate, or none; what serves is none any more."""
+        candidate = None if version == self.serving else version
+        return self.model_copy(update={"candidate": candidate})
 
     def flipped(self, version: int, *, by_person: bool) -> Aliases:
         """After `version` has taken over from the serving one."""
@@ -52,8 +53,8 @@ class Aliases(BaseModel):
     def may_replace(self, stored: Aliases) -> bool:
         """Whether a writer may put these in place of `stored`: newer, or as new and serving alike.
 
-        At the same epoch only candidate and anchor may differ.
+        At the same epoch only candidate and anchor may differ, unless nothing served yet.
         """
-        if self.epoch != stored.epoch:
-            return self.epoch > stored.epoch
+        if self.epoch != stored.epoch or stored.serving is None:
+            return self.epoch >= stored.epoch
         return (self.serving, self.previous) == (stored.serving, stored.previous)

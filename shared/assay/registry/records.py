@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, Json
 
 from assay.registry.aliases import Aliases
 
@@ -107,4 +107,4 @@ class Event(_Record):
     id: str
     name: str
     kind: str
-    fields: dict[str, Any]
+    fields: Json[dict[str, Any]]
