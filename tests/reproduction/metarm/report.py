@@ -81,8 +81,8 @@ def _setting(collected: Collected) -> Iterator[str]:
         f"labelled pairs, {recipe.epochs} epochs. Then {scale.steps} steps of "
         f"{scale.batch_pairs} pairs and {scale.batch_groups} groups, {options.optimizer}, alpha "
         f"{options.learning_rate:g}, eta {options.ascent_rate:g} ({options.ascent} of its own for "
-        f"`literal`), lambda {options.joint_weight:g}; inputs of {recipe.train_tokens} tokens. Start of the policy: "
-        f"`{START}`; its end: `{CHECKPOINTS[-1]}`."
+        f"`literal`), lambda {options.joint_weight:g}; inputs of {recipe.train_tokens} "
+        f"tokens. Start of the policy: `{START}`; its end: `{CHECKPOINTS[-1]}`."
     )
 
 
