@@ -154,9 +154,9 @@ def _argument_groups(pairs: Sequence[Pair], scale: Scale) -> tuple[list[Group], 
     unread: list[Group] = []
     each = -(-scale.steps * scale.batch_groups // len(texts))
     for (topic, prompt), found in sorted(texts.items()):
-        random, low, high = Random(f"{_SALT}:{prompt}"), [], []
-        for text in sorted(found):
-            (low if _place(prompt, text) < _READ else high).append(text)
+        random = Random(f"{_SALT}:{prompt}")
+        low = [text for text in sorted(found) if _place(prompt, text) < _READ]
+        high = [text for text in sorted(found) if _place(prompt, text) >= _READ]
         if len(low) >= scale.k:
             read += [Group(topic, prompt, tuple(random.sample(low, scale.k))) for _ in range(each)]
         random.shuffle(high)

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from assay.objectives import normalised_separation
 from reproduction.cells import Adapted, Ranked, Separated
@@ -60,5 +61,5 @@ def _separated(model: Model, groups: Sequence[Group], std: float) -> Separated:
     )
 
 
-def _sums(index: np.ndarray[tuple[int], np.dtype[np.intp]], values: np.ndarray) -> list[float]:  # type: ignore[type-arg]
-    return np.bincount(index, weights=values).round(_DECIMALS).tolist()
+def _sums(index: NDArray[np.intp], values: NDArray[np.float64]) -> list[float]:
+    return [round(float(value), _DECIMALS) for value in np.bincount(index, weights=values)]

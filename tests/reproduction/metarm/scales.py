@@ -69,7 +69,7 @@ _SMALL: dict[str, Any] = {
     "max_tokens": 128,
     "dropout": 0.1,
     "learning_rate": 1e-3,
-    "epochs": 2,
+    "epochs": 6,
     "step_tokens": 2000,
 }
 
@@ -92,7 +92,7 @@ SCALES = {
         Scale(
             name="cpu",
             folds=2,
-            seeds=3,
+            seeds=4,
             train_pairs=1600,
             steps=40,
             batch_pairs=8,
