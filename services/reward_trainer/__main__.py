@@ -7,6 +7,7 @@ import typer
 from reward_trainer.denoise.command import command as denoise
 from reward_trainer.evaluate.command import command as evaluate
 from reward_trainer.fit.command import command as fit
+from reward_trainer.gate.command import app as probe
 from reward_trainer.strength.command import command as strength
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
@@ -21,6 +22,7 @@ app.command("fit")(fit)
 app.command("strength")(strength)
 app.command("denoise")(denoise)
 app.command("evaluate")(evaluate)
+app.add_typer(probe, name="probe")
 
 
 if __name__ == "__main__":
