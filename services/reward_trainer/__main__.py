@@ -7,6 +7,7 @@ import typer
 from reward_trainer.denoise.command import command as denoise
 from reward_trainer.evaluate.command import command as evaluate
 from reward_trainer.fit.command import command as fit
+from reward_trainer.gate.command import app as probe
 from reward_trainer.online.command import command as train
 from reward_trainer.strength.command import command as strength
 
@@ -30,6 +31,7 @@ app.command(
         "help_option_names": [],
     },
 )(train)
+app.add_typer(probe, name="probe")
 
 
 if __name__ == "__main__":

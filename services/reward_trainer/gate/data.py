@@ -8,7 +8,7 @@ from typing import NamedTuple, Protocol
 
 from assay.errors import InvalidInputError
 from assay.schemas.text import Completion, Prompt, prompt_digest
-from reward_trainer.fit.pairs import Pair
+from reward_trainer.fit.pairs import Pair, plain_json
 from reward_trainer.fit.splits import position
 from reward_trainer.preferences.roots import root_of
 
@@ -85,7 +85,7 @@ def held_out(
 
 def is_held_group(prompt: Prompt) -> bool:
     """Whether groups of a prompt, one prompt in ten by hash, are kept from training."""
-    return position(_SALT, root_of(prompt)) < _HELD_GROUPS
+    return position(_SALT, root_of(plain_json(prompt))) < _HELD_GROUPS
 
 
 def cluster_of(pair: Pair) -> str:

@@ -79,9 +79,6 @@ class Following:
             _LOG.info("not promoted yet", extra={"version": version, "reason": error.detail})
             return None
 
-    async def refusal(self, promotion: str) -> str | None:
-        """Why a promotion was refused; None if it was not."""
-        found = await self._registry.promotion(promotion)
-        if found is None or found.state != "refused":
-            return None
-        return found.reason or "refused"
+    async def promotion(self, id_: str) -> Promotion | None:
+        """A promotion that was asked for; None if Redis has lost it."""
+        return await self._registry.promotion(id_)

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from reward_trainer.fit.pairs import Pair, pairs_of, without_repeats
 from reward_trainer.gate.data import held_out
+from reward_trainer.gate.probe import Probe
 from reward_trainer.online.batches import Preferences
 from reward_trainer.online.publishing import Evidence
 from reward_trainer.online.settings import TrainerSettings
@@ -33,13 +34,13 @@ class Stored(NamedTuple):
     digest: str
 
 
-def read_stored(settings: TrainerSettings, location: str, probe: Sequence[Pair]) -> Stored:
+def read_stored(settings: TrainerSettings, location: str, probe: Probe) -> Stored:
     """Read and divide preference pairs.
 
     Args:
         settings: the rule and its numbers.
         location: file, folder or hub id.
-        probe: labelled recent samples.
+        probe: labelled recent samples; what shares a conversation with them is held out.
 
     Raises:
         DataError: nothing is there, a row is no pair, or none is left to train on.
@@ -47,7 +48,7 @@ def read_stored(settings: TrainerSettings, location: str, probe: Sequence[Pair])
     table = read_preferences(location)
     name = Path(location).name.partition(".")[0]
     pairs = without_repeats(pairs_of(table, groups_of(table, "root"), name))
-    train, held = held_out(pairs, probe)
+    train, held = held_out(pairs, probe.pairs())
     recipe = {
         **settings.rule_options.model_dump(mode="json"),
         "dropout": settings.dropout,
@@ -57,7 +58,10 @@ def read_stored(settings: TrainerSettings, location: str, probe: Sequence[Pair])
         "train_tokens": settings.train_tokens,
     }
     return Stored(
-        Preferences(train, settings.seed), Evidence(held, probe), recipe, _digest(recipe, train)
+        Preferences(train, settings.seed),
+        Evidence(held, probe.pairs),
+        recipe,
+        _digest(recipe, train),
     )
 
 

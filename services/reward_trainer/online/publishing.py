@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -43,11 +43,11 @@ class Evidence(NamedTuple):
 
     Attributes:
         held: stored pairs; an ensemble is calibrated on them too.
-        probe: labelled recent samples.
+        probe: gives labelled recent samples, as they are at the moment.
     """
 
     held: Sequence[Pair]
-    probe: Sequence[Pair]
+    probe: Callable[[], Sequence[Pair]]
 
 
 class Publisher:
@@ -116,7 +116,7 @@ class Publisher:
         state, evidence = learning.state, self._evidence
         candidate = load(str(folder), LoadOptions(device=self._versions.device))
         parent = self._versions.load(state.parent)
-        data = GateData(held=evidence.held, groups=state.intake.held, probe=evidence.probe)
+        data = GateData(held=evidence.held, groups=state.intake.held, probe=evidence.probe())
         first = parent if anchor == state.parent else self._versions.load(anchor)
         return evaluate(candidate, parent, first, data)
 

@@ -276,9 +276,15 @@ class Trainer:
         elif self._asked is None:
             promotion = await self._following.promote(wanted, self._settings.swap_when)
             self._asked = promotion.id if promotion else None
-        elif reason := await self._following.refusal(self._asked):
-            self.state.wanted = self._asked = None
-            await self._reports.tell("refused", version=str(self._ref(wanted)), reason=reason)
+        else:
+            promotion = await self._following.promotion(self._asked)
+            if promotion is None:
+                self._asked = None  # Redis has lost it: ask again
+            elif promotion.state == "refused":
+                self.state.wanted = self._asked = None
+                await self._reports.tell(
+                    "refused", version=str(self._ref(wanted)), reason=promotion.reason
+                )
 
     async def _save(self) -> None:
         """Checkpoint, then acknowledge and trim what it covers."""

@@ -137,7 +137,10 @@ class TrainerSettings(BaseSettings):
     @property
     def store_url(self) -> str:
         """Where saved versions are."""
-        return self.store or str(self.home / "store")
+        if self.store is not None and "://" in self.store:
+            return self.store
+        folder = self.home / "store" if self.store is None else Path(self.store)
+        return str(folder.expanduser().absolute())
 
     @property
     def folder(self) -> Path:

@@ -13,6 +13,7 @@ from assay.errors import StartupError
 from assay.registry.promotions import Registry
 from assay.registry.store import Store
 from assay.streams.connection import connect
+from reward_trainer.gate.probe import Probe
 from reward_trainer.online.metrics import TrainerMetrics
 from reward_trainer.online.preferences import read_stored
 from reward_trainer.online.reports import Reports
@@ -36,7 +37,7 @@ async def train(settings: TrainerSettings) -> None:
     versions = Versions(
         settings.model, Store(settings.store_url, settings.home / "cache"), settings.device
     )
-    stored = read_stored(settings, settings.preferences, probe=())
+    stored = read_stored(settings, settings.preferences, Probe(settings.store_url, versions.name))
     redis = connect(settings.redis_url.get_secret_value())
     try:
         metrics = _metrics(settings.metrics_port)

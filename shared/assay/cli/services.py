@@ -35,6 +35,11 @@ def evaluate(context: typer.Context) -> None:
     _become("reward_trainer", ["evaluate", *context.args])
 
 
+def probe(context: typer.Context) -> None:
+    """Label recent samples for the trainer's gate; `assay probe --help`."""
+    _become("reward_trainer", ["probe", *context.args])
+
+
 def bench(context: typer.Context) -> None:
     """Measure a server on this machine; `assay bench --help` lists what."""
     _become("reward_server.bench", context.args)
