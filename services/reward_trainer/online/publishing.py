@@ -10,10 +10,12 @@ from typing import Any, NamedTuple
 
 import torch
 
+from assay.models.calibration import PairInputs, score_all
 from assay.models.loading import load
 from assay.models.manifest import MANIFEST, Manifest
 from assay.models.members import Members
 from assay.models.options import LoadOptions
+from assay.models.reward_model import RewardModel
 from assay.models.saving import save
 from assay.schemas.refs import ModelRef
 from reward_trainer.fit.measuring import input_pairs
@@ -23,6 +25,7 @@ from reward_trainer.gate.evaluate import evaluate
 from reward_trainer.gate.report import GateReport
 from reward_trainer.online.crash import Crash
 from reward_trainer.online.learning import Learning
+from reward_trainer.online.state import State
 from reward_trainer.online.versions import Versions
 
 
@@ -87,8 +90,11 @@ class Publisher:
         ref = ModelRef(state.model, version)
         if version in store.versions(state.model):
             return Judged(version, _verdict(store.manifest(ref)), None)
-        folder = self._draft(learning, ref)
-        report = self._judge(learning, folder, anchor)
+        parent = self._versions.load(state.parent)
+        first = parent if anchor == state.parent else self._versions.load(anchor)
+        folder = self._draft(learning, ref, first)
+        candidate = load(str(folder), LoadOptions(device=self._versions.device))
+        report = evaluate(candidate, parent, first, self._data(state))
         self._crash.at("after_gate")
         manifest = Manifest.model_validate_json((folder / MANIFEST).read_bytes())
         status = "candidate" if report.passed else "rejected"
@@ -103,22 +109,18 @@ class Publisher:
             self._crash.at("after_publish")
             shutil.rmtree(self._folder, ignore_errors=True)
 
-    def _draft(self, learning: Learning, ref: ModelRef) -> Path:
+    def _draft(self, learning: Learning, ref: ModelRef, anchor: RewardModel) -> Path:
+        """Save a version whose scores lie where the anchor's lie, before anybody sees it."""
         shutil.rmtree(self._folder, ignore_errors=True)
-        ensemble, encoder = learning.ensemble, learning.encoder
+        members, encoder = learning.ensemble.members, learning.encoder
         pairs = input_pairs(encoder, self._evidence.held)
-        with _same_offsets(ensemble.members):
-            return save(
-                ensemble.members, encoder, self._manifest(learning, ref), self._folder, pairs
-            )
+        manifest = self._manifest(learning, ref)
+        with _same_offsets(members):
+            return save(members, encoder, manifest, self._folder, pairs, _level(anchor, pairs))
 
-    def _judge(self, learning: Learning, folder: Path, anchor: int) -> GateReport:
-        state, evidence = learning.state, self._evidence
-        candidate = load(str(folder), LoadOptions(device=self._versions.device))
-        parent = self._versions.load(state.parent)
-        data = GateData(held=evidence.held, groups=state.intake.held, probe=evidence.probe())
-        first = parent if anchor == state.parent else self._versions.load(anchor)
-        return evaluate(candidate, parent, first, data)
+    def _data(self, state: State) -> GateData:
+        evidence = self._evidence
+        return GateData(held=evidence.held, groups=state.intake.held, probe=evidence.probe())
 
     def _manifest(self, learning: Learning, ref: ModelRef) -> Manifest:
         state = learning.state
@@ -148,6 +150,12 @@ class Publisher:
                 **made,
             }
         )
+
+
+def _level(anchor: RewardModel, pairs: Sequence[PairInputs]) -> float:
+    """The mean score that the anchor gives the texts of some pairs."""
+    texts = list({side.digest: side for pair in pairs for side in pair}.values())
+    return float(score_all(anchor.members, texts).mean()) if texts else 0.0
 
 
 def _verdict(manifest: Manifest) -> GateReport:
