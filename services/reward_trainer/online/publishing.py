@@ -8,20 +8,20 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 
-from assay.models.calibration import PairInputs, score_all
 from assay.models.loading import load
 from assay.models.manifest import MANIFEST, Manifest
 from assay.models.members import Members
 from assay.models.options import LoadOptions
-from assay.models.reward_model import RewardModel
 from assay.models.saving import save
 from assay.schemas.refs import ModelRef
 from reward_trainer.fit.measuring import input_pairs
 from reward_trainer.fit.pairs import Pair
 from reward_trainer.gate.data import GateData
 from reward_trainer.gate.evaluate import evaluate
+from reward_trainer.gate.measuring import Measured, measure
 from reward_trainer.gate.report import GateReport
 from reward_trainer.online.crash import Crash
 from reward_trainer.online.learning import Learning
@@ -90,11 +90,14 @@ class Publisher:
         ref = ModelRef(state.model, version)
         if version in store.versions(state.model):
             return Judged(version, _verdict(store.manifest(ref)), None)
-        parent = self._versions.load(state.parent)
-        first = parent if anchor == state.parent else self._versions.load(anchor)
+        data = self._data(state)
+        first = measure(self._versions.load(anchor), data)
+        parent = first
+        if state.parent != anchor:
+            parent = measure(self._versions.load(state.parent), data)
         folder = self._draft(learning, ref, first)
         candidate = load(str(folder), LoadOptions(device=self._versions.device))
-        report = evaluate(candidate, parent, first, self._data(state))
+        report = evaluate(candidate, parent, first, data)
         self._crash.at("after_gate")
         manifest = Manifest.model_validate_json((folder / MANIFEST).read_bytes())
         status = "candidate" if report.passed else "rejected"
@@ -109,14 +112,14 @@ class Publisher:
             self._crash.at("after_publish")
             shutil.rmtree(self._folder, ignore_errors=True)
 
-    def _draft(self, learning: Learning, ref: ModelRef, anchor: RewardModel) -> Path:
+    def _draft(self, learning: Learning, ref: ModelRef, anchor: Measured) -> Path:
         """Save a version whose scores lie where the anchor's lie, before anybody sees it."""
         shutil.rmtree(self._folder, ignore_errors=True)
         members, encoder = learning.ensemble.members, learning.encoder
         pairs = input_pairs(encoder, self._evidence.held)
         manifest = self._manifest(learning, ref)
         with _same_offsets(members):
-            return save(members, encoder, manifest, self._folder, pairs, _level(anchor, pairs))
+            return save(members, encoder, manifest, self._folder, pairs, _level(anchor))
 
     def _data(self, state: State) -> GateData:
         evidence = self._evidence
@@ -152,10 +155,10 @@ class Publisher:
         )
 
 
-def _level(anchor: RewardModel, pairs: Sequence[PairInputs]) -> float:
-    """The mean score that the anchor gives the texts of some pairs."""
-    texts = list({side.digest: side for pair in pairs for side in pair}.values())
-    return float(score_all(anchor.members, texts).mean()) if texts else 0.0
+def _level(anchor: Measured) -> float:
+    """The mean score that the anchor gives the held-out texts."""
+    texts = np.unique(anchor.layout.held)
+    return float(anchor.mean[texts].mean()) if len(texts) else 0.0
 
 
 def _verdict(manifest: Manifest) -> GateReport:
