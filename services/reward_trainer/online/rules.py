@@ -11,44 +11,24 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 from torch.optim import SGD, AdamW, Optimizer
 
 from assay.errors import ScoringError
+from reward_trainer.online.options import OptimizerName, RuleName, RuleOptions
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-RuleName = Literal["vanilla", "literal", "shared_moments", "joint"]
-OptimizerName = Literal["adamw", "sgd"]
+__all__ = ["RULES", "Learner", "Measured", "RuleName", "RuleOptions", "update"]
+
 Objective = Callable[[], Tensor]
 """Evaluates a scalar, with its graph, at the weights as they are at the call."""
 
 Gradients = list[Tensor | None]
-
-
-class RuleOptions(BaseModel):
-    """Which rule, and its numbers."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
-    rule: RuleName = "vanilla"
-    optimizer: OptimizerName = "adamw"
-    learning_rate: float = Field(default=1e-4, ge=0, description="alpha, of the descent.")
-    ascent_rate: float = Field(default=1e-4, ge=0, description="eta, of the ascent of J.")
-    ascent: OptimizerName = Field(
-        default="sgd",
-        description="Optimizer of `literal`'s ascent, with a state of its own; sgd = as printed.",
-    )
-    joint_weight: float = Field(default=0.5, ge=0, description="lambda: `joint` descends L - l J.")
-    weight_decay: float = Field(default=0.0, ge=0)
-    clip_norm: float | None = Field(
-        default=1.0, gt=0, description="Largest norm of a gradient that the optimizer gets."
-    )
 
 
 @dataclass(frozen=True)

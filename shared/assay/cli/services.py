@@ -15,6 +15,11 @@ def fit(context: typer.Context) -> None:
     _become("reward_trainer", ["fit", *context.args])
 
 
+def train(context: typer.Context) -> None:
+    """Learn from the policy's samples, online; `assay train --help` lists the flags."""
+    _become("reward_trainer", ["train", *context.args])
+
+
 def strength(context: typer.Context) -> None:
     """Measure how surely an ensemble agrees with each label; `assay strength --help`."""
     _become("reward_trainer", ["strength", *context.args])

@@ -70,6 +70,16 @@ class Manifest(_Record):
     metrics: dict[str, Any] = Field(default_factory=dict)
     calibration: Calibration | None = None
     last_stream_id: str | None = Field(default=None, description="Last sample that went in.")
+    lineage_id: str | None = Field(
+        default=None, description="The run of online training that made it."
+    )
+    updates: int | None = Field(
+        default=None, ge=0, description="Updates of that run that went into it."
+    )
+    status: Literal["released", "candidate", "rejected"] = Field(
+        default="released", description="What the gate made of it; `released` = made by a person."
+    )
+    gate: dict[str, Any] | None = Field(default=None, description="The gate's report.")
     credits: list[str] = Field(default_factory=list, description="Data and models it is made of.")
     notes: list[str] = Field(default_factory=list, description="What a user should know.")
     files: dict[RelativePath, str] = Field(
@@ -90,13 +100,23 @@ def read_manifest(folder: Path) -> Manifest:
     """
     try:
         text = (folder / MANIFEST).read_bytes()
-        return Manifest.model_validate_json(text)
     except FileNotFoundError as error:
         raise ArtifactError(f"{folder} has no {MANIFEST}") from error
+    return parse_manifest(text, str(folder / MANIFEST))
+
+
+def parse_manifest(text: bytes, where: str) -> Manifest:
+    """Read a manifest's text; `where` it is from is for the message.
+
+    Raises:
+        ArtifactError: it is not a manifest of a kind that this release reads.
+    """
+    try:
+        return Manifest.model_validate_json(text)
     except ValidationError as error:
         first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"]) or "its text"
-        raise ArtifactError(f"{folder / MANIFEST}: {where}: {first['msg']}") from error
+        at = ".".join(str(part) for part in first["loc"]) or "its text"
+        raise ArtifactError(f"{where}: {at}: {first['msg']}") from error
 
 
 def verify_files(folder: Path, manifest: Manifest) -> None:

@@ -1,0 +1,27 @@
+-- Put a board in place of another, unless somebody has changed it since.
+--
+-- KEYS[1]  the board, JSON with its `revision`
+-- KEYS[2]  history of the promotion on the new board
+-- ARGV[1]  revision of the board that was read; empty = there was none
+-- ARGV[2]  the new board
+-- ARGV[3]  the promotion on it; empty = none
+-- ARGV[4]  seconds for which the history is kept
+-- ARGV[5]  channel of the hints
+--
+-- Returns 1, or 0 where the board is another by now. Revisions stay below 2^53, so that Lua's
+-- numbers hold them.
+
+local current = redis.call("GET", KEYS[1])
+if current then
+  if string.format("%.0f", cjson.decode(current).revision) ~= ARGV[1] then
+    return 0
+  end
+elseif ARGV[1] ~= "" then
+  return 0
+end
+redis.call("SET", KEYS[1], ARGV[2])
+if ARGV[3] ~= "" then
+  redis.call("SET", KEYS[2], ARGV[3], "EX", ARGV[4])
+end
+redis.call("PUBLISH", ARGV[5], "board")
+return 1
