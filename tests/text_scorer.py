@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from assay.models.inputs import as_completion_text, as_text
 from assay.models.scorer import EncodedInput, Scorer, Truncate
-from assay.schemas.models import ModelCard, ModelInfo
+from assay.schemas.models import Calibration, ModelCard, ModelInfo
 from assay.schemas.text import Completion, Prompt
 
 Score = Callable[[str, str], float]
@@ -18,7 +18,9 @@ Score = Callable[[str, str], float]
 class TextScorer(Scorer):
     """Member m scores `members[m](prompt, completion)`."""
 
-    def __init__(self, *members: Score, name: str = "texts@1") -> None:
+    def __init__(
+        self, *members: Score, name: str = "texts@1", calibration: Calibration | None = None
+    ) -> None:
         self._members = members
         info = ModelInfo(
             alias=[],
@@ -31,7 +33,7 @@ class TextScorer(Scorer):
             lineage=[],
             metrics={},
             recipe={},
-            calibration=None,
+            calibration=calibration,
         )
         self.card = ModelCard(id=name, assay=info)
 

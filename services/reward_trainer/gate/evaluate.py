@@ -127,7 +127,27 @@ def _scale(versions: _Versions, layout: Layout) -> list[RuleResult]:
         reason = "there is no reference set without held-out pairs"
         return [rules.not_measured(name, "", reason) for name in ("score_mean", "score_std")]
     own, anchor = (v.mean[layout.reference] for v in (versions.candidate, versions.anchor))
-    return [rules.score_mean(own, anchor), rules.score_std(own, anchor)]
+    return [_mean(versions, layout), rules.score_std(own, anchor)]
+
+
+def _mean(versions: _Versions, layout: Layout) -> RuleResult:
+    """The mean of the reference set, or for calibrated versions that of the samples over it.
+
+    Deviation: ensembles are centred when they are saved, each on calibration pairs of its own, so
+    that a jump of their means is none of the training. Both are brought to a mean of 0 on the
+    reference set, and what is compared is the mean of the samples: whether the candidate has come
+    to like what policies write.
+    """
+    own, anchor = versions.candidate, versions.anchor
+    reference, samples = layout.reference, layout.samples
+    std = float(anchor.mean[reference].std())
+    if not (own.calibrated or anchor.calibrated):
+        return rules.score_mean(own.mean[reference], anchor.mean[reference], std, "reference texts")
+    if not len(samples):
+        reason = "versions are centred when saved, and there are no samples to compare with that"
+        return _nothing_yet("score_mean", reason)
+    over, of_anchor = (v.mean[samples] - v.mean[reference].mean() for v in (own, anchor))
+    return rules.score_mean(over, of_anchor, std, "samples over the reference texts")
 
 
 def _length(versions: _Versions, layout: Layout) -> RuleResult:

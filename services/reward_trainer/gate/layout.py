@@ -91,6 +91,11 @@ class Layout:
         return np.array([len(as_completion_text(text.completion)) for text in self.texts], float)
 
     @cached_property
+    def samples(self) -> Rows:
+        """Rows of the texts of groups."""
+        return np.unique(np.concatenate(self.groups)) if self.groups else np.empty(0, np.intp)
+
+    @cached_property
     def prompts(self) -> list[Rows]:
         """Rows of each prompt's completions, prompts with one left out; without the probe."""
         rows: dict[str, set[int]] = {}

@@ -21,11 +21,14 @@ class Measured:
         model: `name@7`.
         layout: which texts.
         scores: raw, shape [texts, members]; they may be non-finite.
+        calibrated: whether the version was centred on calibration pairs when it was saved, so that
+            its offset says nothing.
     """
 
     model: str
     layout: Layout
     scores: Array
+    calibrated: bool
 
     @property
     def finite(self) -> bool:
@@ -54,4 +57,4 @@ def measure(model: Scorer, data: GateData, layout: Layout | None = None) -> Meas
     scores = np.empty((len(texts), model.card.assay.members))
     for batch in length_batches(texts):
         scores[batch] = model.score([texts[row] for row in batch])
-    return Measured(model.card.id, layout, scores)
+    return Measured(model.card.id, layout, scores, model.card.assay.calibration is not None)

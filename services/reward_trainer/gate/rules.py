@@ -123,29 +123,36 @@ def relative_difference(candidate: Array, anchor: Array, clusters: Roots) -> Rul
     )
 
 
-def score_mean(candidate: Array, anchor: Array) -> RuleResult:
-    """The mean score of the reference set stays, in units of the anchor's std.
+def score_mean(candidate: Array, anchor: Array, std: float, texts: str) -> RuleResult:
+    """The mean score of some texts stays, in units of the anchor's std.
 
     Args:
-        candidate: scores of the reference set, shape [texts].
+        candidate: scores of the texts, shape [texts].
         anchor: of the anchor.
+        std: of the anchor's scores of the reference set.
+        texts: what they are, for people.
     """
     bound = f"between -{MOST_SHIFT:g} and {MOST_SHIFT:g}"
-    if not anchor.std() > 0:
+    if not std > 0:
         return not_measured("score_mean", bound, "the anchor's scores are all equal")
-    shift = float((candidate.mean() - anchor.mean()) / anchor.std())
+    shift = float((candidate.mean() - anchor.mean()) / std)
     return RuleResult(
         name="score_mean",
         passed=abs(shift) <= MOST_SHIFT,
         value=shift,
         bound=bound,
-        detail=f"mean score of {len(candidate):,} reference texts {candidate.mean():+.4f}, anchor "
+        detail=f"mean score of {len(candidate):,} {texts} {candidate.mean():+.4f}, anchor "
         f"{anchor.mean():+.4f}: {shift:+.3f} of the anchor's std",
     )
 
 
 def score_std(candidate: Array, anchor: Array) -> RuleResult:
-    """The scale of the scores of the reference set stays; arguments as in `score_mean`."""
+    """The scale of the scores of the reference set stays.
+
+    Args:
+        candidate: scores of the reference set, shape [texts].
+        anchor: of the anchor.
+    """
     bound = f"between {LEAST_SCALE:g} and {MOST_SCALE:g}"
     if not anchor.std() > 0:
         return not_measured("score_std", bound, "the anchor's scores are all equal")

@@ -10,6 +10,7 @@ from hashlib import sha256
 import pytest
 
 from assay.errors import InvalidInputError, ScoringError
+from assay.schemas.models import Calibration
 from reward_trainer.gate.data import GateData
 from reward_trainer.gate.evaluate import NAMES, evaluate
 from reward_trainer.gate.measuring import measure
@@ -31,6 +32,13 @@ def good(prompt: str, text: str) -> float:
 
 def scorer(score: Score) -> TextScorer:
     return TextScorer(score, lambda prompt, text: 1.1 * score(prompt, text))
+
+
+def calibrated(score: Score) -> TextScorer:
+    calibration = Calibration(
+        pairs=9, offsets=[0.0, 0.0], temperature=1.0, quantiles=[-1.0, 1.0], digest="d"
+    )
+    return TextScorer(score, score, calibration=calibration)
 
 
 def failed(candidate: Score, data: GateData, parent: Score = good) -> set[str]:
@@ -58,6 +66,33 @@ def test_an_inflated_scale_is_stopped_by_the_scale_alone(data: GateData) -> None
 
 def test_a_moved_mean_is_stopped_by_the_mean_alone(data: GateData) -> None:
     assert failed(lambda p, t: good(p, t) + 1, data) == {"score_mean"}
+
+
+def test_the_offset_of_a_calibration_is_no_move_of_the_mean(data: GateData) -> None:
+    """Each version is centred on calibration pairs of its own: only what samples gain counts."""
+
+    def fond_of_samples(prompt: str, text: str) -> float:
+        return good(prompt, text) + 3 + (1 if prompt.startswith("sample") else 0)
+
+    moved = {
+        name: evaluate(calibrated(score), calibrated(good), calibrated(good), data)
+        for name, score in {"offset": lambda p, t: good(p, t) + 3, "fond": fond_of_samples}.items()
+    }
+
+    assert moved["offset"].passed
+    assert [reason.split(":")[0] for reason in moved["fond"].reasons] == ["score_mean"]
+
+
+def test_centred_versions_without_samples_have_no_mean_to_compare(data: GateData) -> None:
+    report = evaluate(
+        calibrated(lambda p, t: good(p, t) + 3),
+        calibrated(good),
+        calibrated(good),
+        replace(data, groups=()),
+    )
+
+    assert report.passed
+    assert next(rule.value for rule in report.rules if rule.name == "score_mean") is None
 
 
 def test_a_preference_for_length_is_stopped_by_the_length_rule(data: GateData) -> None:

@@ -129,7 +129,7 @@ def test_a_fall_of_differences_must_be_shown() -> None:
 def test_the_mean_may_move_by_half_a_standard_deviation(shift: float, passed: bool) -> None:
     anchor = np.array([-2.0, 2.0, -2.0, 2.0])  # std 2
 
-    result = rules.score_mean(anchor + shift, anchor)
+    result = rules.score_mean(anchor + shift, anchor, 2.0, "texts")
 
     assert result.value == pytest.approx(shift / 2)
     assert result.passed is passed
@@ -145,7 +145,7 @@ def test_the_scale_may_change_by_half(scale: float, passed: bool) -> None:
 
 def test_an_anchor_with_equal_scores_is_no_scale() -> None:
     results = [
-        rules.score_mean(np.ones(3), np.ones(3)),
+        rules.score_mean(np.ones(3), np.ones(3), 0.0, "texts"),
         rules.score_std(np.ones(3), np.ones(3)),
         rules.relative_difference(np.ones(3), np.zeros(3), clusters(3)),
     ]
