@@ -22,7 +22,7 @@ from reward_trainer.online.following import Following, meaning
 from reward_trainer.online.groups import Dropped, Joining
 from reward_trainer.online.intake import Intake
 from reward_trainer.online.learning import Learning
-from reward_trainer.online.lease import FencedError, Lease
+from reward_trainer.online.lease import Lease
 from reward_trainer.online.preferences import Stored
 from reward_trainer.online.publishing import Publisher
 from reward_trainer.online.reports import Reports
@@ -90,16 +90,15 @@ class Trainer:
             AssayError: a version cannot be loaded, the disk is full ...
         """
         await self._lease.wait()
-        fenced: list[FencedError] = []
+        tasks = [asyncio.create_task(self._train()), asyncio.create_task(self._lease.keep())]
         try:
-            async with asyncio.TaskGroup() as tasks:
-                keeper = tasks.create_task(self._lease.keep())
-                await self._train()
-                keeper.cancel()
-        except* FencedError as errors:
-            fenced += [error for error in errors.exceptions if isinstance(error, FencedError)]
-        if fenced:
-            raise fenced[0]
+            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                task.result()
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
         await self._lease.release()
 
     def stop(self) -> None:
@@ -115,12 +114,16 @@ class Trainer:
                 continue
             entries = await self._insist(lambda: self._reader.read(self.state.last_id))
             for entry in entries:
-                if not self._stopping:
-                    await self._take(entry)
+                if self._halted():
+                    break  # what is left of them is read again
+                await self._take(entry)
             if not entries and self._unsaved:
                 await self._save()
         if self._unsaved:
             await self._save()
+
+    def _halted(self) -> bool:
+        return self._stopping or self.state.paused is not None
 
     async def _start(self) -> None:
         serving = await self._insist(self._following.serving)
@@ -264,6 +267,8 @@ class Trainer:
             await self._following.nominate(None)
         await asyncio.to_thread(self._learning.return_to, serving)
         state.serving, state.passed, state.wanted = serving, [], None
+        if state.paused is not None:
+            await self._insist(lambda: self._reader.start(state.last_id))
         state.rejections, state.paused = 0, None
         self._reports.metrics.paused.set(0)
         await self._reports.tell("restarted", serving=str(self._ref(serving)))
