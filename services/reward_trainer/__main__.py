@@ -9,6 +9,7 @@ from reward_trainer.evaluate.command import command as evaluate
 from reward_trainer.fit.command import command as fit
 from reward_trainer.gate.command import app as probe
 from reward_trainer.online.command import command as train
+from reward_trainer.online.demo import command as demo
 from reward_trainer.strength.command import command as strength
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
@@ -31,6 +32,7 @@ app.command(
         "help_option_names": [],
     },
 )(train)
+app.command("demo")(demo)
 app.add_typer(probe, name="probe")
 
 

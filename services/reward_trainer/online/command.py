@@ -7,7 +7,8 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 import typer
@@ -19,9 +20,10 @@ if TYPE_CHECKING:
 
 _REFUSED = 2
 _FENCED = 3
+_POLL_S = 1.0
 NO_PREFERENCES = (
-    "no preference pairs: set ASSAY_PREFERENCES (--preferences) to a file, a folder or a hub id. "
-    "The stream of samples is left alone"
+    "no preference pairs: set ASSAY_PREFERENCES (--preferences) to a file, a folder or a hub id, "
+    "or run `assay demo`. The stream of samples is left alone"
 )
 
 
@@ -42,10 +44,10 @@ def main(argv: Sequence[str]) -> int:
     try:
         settings = read_settings(argv)
         if settings.preferences is None:
-            return _idle()
-        if settings.redis_url is None:
-            raise StartupError("no Redis: name one with --redis-url, or run `assay up`")
-        return _train(settings)
+            return _idle(settings)
+        _prepare(settings)
+        _train(settings)
+        return 0
     except FencedError as error:
         return _refuse(error, _FENCED)
     except AssayError as error:
@@ -80,25 +82,36 @@ def read_settings(argv: Sequence[str]) -> TrainerSettings:
         raise StartupError("; ".join(fault.removeprefix(": ") for fault in faults)) from None
 
 
-def _idle() -> int:
-    """Say what is missing, and be there until asked to end: nothing is wrong."""
+def _idle(settings: TrainerSettings) -> int:
+    """Say what is missing, and be there for a demo until asked to end: nothing is wrong."""
+    from reward_trainer.online.demo import as_demo, demo_pairs
+
     sys.stderr.write(f"assay train: {NO_PREFERENCES}\n")
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    signal.pause()
-    return 0
+    while True:
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
+        while demo_pairs(settings.home) is None:
+            time.sleep(_POLL_S)
+        _prepare(settings)
+        if _train(as_demo(settings), lambda: demo_pairs(settings.home) is not None):
+            return 0
 
 
-def _train(settings: TrainerSettings) -> int:
-    os.nice(settings.nice)
+def _prepare(settings: TrainerSettings) -> None:
+    if settings.redis_url is None:
+        raise StartupError("no Redis: name one with --redis-url, or run `assay up`")
     from assay.observability.logging import configure_logging
     from reward_trainer.fit.progress import quieten_libraries
-    from reward_trainer.online.starting import train
 
+    os.nice(max(0, settings.nice - os.nice(0)))
     configure_logging(settings.log_level, "reward_trainer")
     logging.getLogger("httpx").setLevel(logging.WARNING)
     quieten_libraries()
-    asyncio.run(train(settings))
-    return 0
+
+
+def _train(settings: TrainerSettings, is_wanted: Callable[[], bool] = lambda: True) -> bool:
+    from reward_trainer.online.starting import train
+
+    return asyncio.run(train(settings, is_wanted))
 
 
 def _refuse(error: AssayError, code: int) -> int:

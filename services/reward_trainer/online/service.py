@@ -48,6 +48,7 @@ class Trainer:
         versions: of the model that is trained.
         stored: preference pairs.
         reports: what people are told.
+        is_wanted: the training ends in order when this says no.
     """
 
     def __init__(
@@ -57,6 +58,7 @@ class Trainer:
         versions: Versions,
         stored: Stored,
         reports: Reports,
+        is_wanted: Callable[[], bool] = lambda: True,
     ) -> None:
         self._settings, self._versions, self._stored = settings, versions, stored
         self._reports = reports
@@ -71,7 +73,7 @@ class Trainer:
         )
         self._unsaved: list[str] = []
         self._asked: str | None = None  # id of the promotion that was asked for
-        self._stopping = False
+        self._is_wanted, self._stopping = is_wanted, False
 
     @property
     def _checkpoints(self) -> Path:
@@ -107,7 +109,7 @@ class Trainer:
 
     async def _train(self) -> None:
         await self._start()
-        while not self._stopping:
+        while not self._ending():
             await self._follow()
             if self.state.paused is not None:
                 await asyncio.sleep(_PAUSED_S)
@@ -123,7 +125,10 @@ class Trainer:
             await self._save()
 
     def _halted(self) -> bool:
-        return self._stopping or self.state.paused is not None
+        return self._ending() or self.state.paused is not None
+
+    def _ending(self) -> bool:
+        return self._stopping or not self._is_wanted()
 
     async def _start(self) -> None:
         serving = await self._insist(self._following.serving)
@@ -150,9 +155,14 @@ class Trainer:
         state.intake.joining.join_span = self._settings.join_span
         if state.recipe == self._stored.digest:
             return Learning.resumed(*parts, checkpoint)
-        state.recipe = self._stored.digest
+        state.recipe, state.serving, state.passed, state.wanted = (
+            self._stored.digest,
+            serving,
+            [],
+            None,
+        )
         learning = Learning(*parts, state)
-        learning.return_to(state.parent)
+        learning.return_to(serving)
         return learning
 
     def _first_state(self, serving: int) -> State:
@@ -231,9 +241,15 @@ class Trainer:
         state.passed.append(judged.version)
         state.parent, state.rejections = judged.version, 0
         await self._insist(lambda: self._following.nominate(judged.version))
-        await self._reports.tell(verdict, **fields, manual_only=judged.report.manual_only)
-        if self._settings.promote == "auto" and not judged.report.manual_only:
+        automatic = self._settings.promote == "auto" and not judged.report.manual_only
+        if automatic:
             state.wanted = judged.version
+        await self._reports.tell(
+            verdict,
+            **fields,
+            promote="auto" if automatic else "manual",
+            manual_only=judged.report.manual_only,
+        )
 
     async def _rejected(self, reason: str) -> None:
         """Go back to the parent; pause when that has happened too often in a row."""

@@ -34,6 +34,9 @@ class TrainerSettings(BaseSettings):
     store: str | None = Field(
         default=None, description="Saved versions: a folder or URL; None = `store` in the home."
     )
+    trainer_folder: Path | None = Field(
+        default=None, description="The trainer's own state; None = `trainer` in the home folder."
+    )
     redis_url: SecretStr | None = Field(default=None, description="Redis with the stream.")
 
     update_rule: RuleName = Field(default="vanilla", description="How samples change the model.")
@@ -145,4 +148,4 @@ class TrainerSettings(BaseSettings):
     @property
     def folder(self) -> Path:
         """Where the trainer keeps what is its own."""
-        return self.home / "trainer"
+        return self.trainer_folder or self.home / "trainer"

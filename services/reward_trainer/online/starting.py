@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+from collections.abc import Callable
 
 import torch
 from prometheus_client import CollectorRegistry, start_http_server
@@ -22,11 +23,15 @@ from reward_trainer.online.settings import TrainerSettings
 from reward_trainer.online.versions import Versions
 
 
-async def train(settings: TrainerSettings) -> None:
+async def train(settings: TrainerSettings, is_wanted: Callable[[], bool] = lambda: True) -> bool:
     """Run the trainer until SIGTERM or SIGINT.
 
     Args:
         settings: with Redis and preferences.
+        is_wanted: it also ends when this says no.
+
+    Returns:
+        Whether it is still wanted: a signal has ended it.
 
     Raises:
         AssayError: what keeps it from training, or has ended it.
@@ -43,11 +48,12 @@ async def train(settings: TrainerSettings) -> None:
         metrics = _metrics(settings.metrics_port)
         registry = Registry(redis, versions.name)
         reports = Reports(settings.folder / versions.name, registry, metrics)
-        trainer = Trainer(settings, redis, versions, stored, reports)
+        trainer = Trainer(settings, redis, versions, stored, reports, is_wanted)
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, trainer.stop)
         await trainer.run()
+        return is_wanted()
     finally:
         await redis.aclose()
 

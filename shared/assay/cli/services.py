@@ -20,6 +20,11 @@ def train(context: typer.Context) -> None:
     _become("reward_trainer", ["train", *context.args])
 
 
+def demo(context: typer.Context) -> None:
+    """Show the trainer at work beside `assay up --promote auto`; `assay demo --help`."""
+    _become("reward_trainer", ["demo", *context.args])
+
+
 def strength(context: typer.Context) -> None:
     """Measure how surely an ensemble agrees with each label; `assay strength --help`."""
     _become("reward_trainer", ["strength", *context.args])
