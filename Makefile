@@ -20,10 +20,13 @@ check: lint types imports test ## What CI runs: lint, types, import rules, tests
 install: $(INSTALLED) ## Virtual environment with everything, at the pinned versions
 
 # torch first: on its own it takes the build that pip finds for this machine, at the pinned version.
-$(INSTALLED): pyproject.toml constraints.txt
+# The tests' S3 server last, in an environment of its own: it needs an older python-dateutil.
+$(INSTALLED): pyproject.toml constraints.txt tests/s3_server.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt torch
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	test -x $(VENV)/s3-server/bin/python || $(BIN)/python -m venv $(VENV)/s3-server
+	$(VENV)/s3-server/bin/python -m pip install --quiet --requirement tests/s3_server.txt
 	touch $@
 
 format: $(INSTALLED) ## Format the code

@@ -25,9 +25,13 @@ LIMIT = 64
 
 
 class ToyScorer(Scorer):
-    """One token a byte; member m scores the sum of the ids, over 100, times m + 1."""
+    """One token a byte; member m scores the sum of the ids, over 100, times m + 1.
 
-    def __init__(self, members: int = 3, calibrated: bool = True) -> None:
+    Each version after the first adds 1000, so that a score tells who gave it.
+    """
+
+    def __init__(self, members: int = 3, calibrated: bool = True, version: int = 1) -> None:
+        self._offset = 1000.0 * (version - 1)
         self.batches: list[list[EncodedInput]] = []
         self.before: Callable[[Sequence[EncodedInput]], None] = lambda _: None
         quantiles = np.linspace(-10.0, 10.0, 101).tolist()
@@ -47,7 +51,7 @@ class ToyScorer(Scorer):
             recipe={},
             calibration=calibration if calibrated and members > 1 else None,
         )
-        self.card = ModelCard(id="toy@1", assay=info)
+        self.card = ModelCard(id=f"toy@{version}", assay=info)
 
     def encode(
         self,
@@ -69,7 +73,8 @@ class ToyScorer(Scorer):
     def score(self, batch: Sequence[EncodedInput]) -> NDArray[np.float64]:
         self.batches.append(list(batch))
         self.before(batch)
-        return np.array([toy_scores(text.ids, self.card.assay.members) for text in batch])
+        rows = [toy_scores(text.ids, self.card.assay.members) for text in batch]
+        return np.array(rows) + self._offset
 
 
 def toy_scores(ids: Sequence[int], members: int) -> list[float]:

@@ -15,7 +15,7 @@ from assay.errors import ModelLoadError, StartupError
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
 
-    from assay.models.resolve import Source
+    from assay.schemas.refs import ModelRef
     from reward_server.settings import ServerSettings
 
 logger = logging.getLogger(__name__)
@@ -70,7 +70,7 @@ def _fault(error: ErrorDetails) -> str:
     return f"{place}: {message}" if place else message
 
 
-def _serve(settings: ServerSettings, source: Source) -> None:
+def _serve(settings: ServerSettings, model: ModelRef) -> None:
     from reward_server.cluster import joined_cluster, local_cluster
 
     with local_cluster(settings) if settings.address is None else joined_cluster(settings):
@@ -79,7 +79,7 @@ def _serve(settings: ServerSettings, source: Source) -> None:
 
         try:
             handle = deployment.start(settings)
-            _announce(settings, source)
+            _announce(settings, model)
             with contextlib.suppress(KeyboardInterrupt):
                 signal.pause()
             with contextlib.suppress(KeyboardInterrupt):
@@ -96,13 +96,13 @@ def _interruptible() -> None:
         signal.signal(number, signal.default_int_handler)
 
 
-def _announce(settings: ServerSettings, source: Source) -> None:
+def _announce(settings: ServerSettings, model: ModelRef) -> None:
     host = f"[{settings.host}]" if ":" in settings.host else settings.host
-    redis = "none (baselines and samples answer 503)"
+    redis = "none (baselines, samples and promotions answer 503)"
     if settings.redis_url is not None:
         url = urlsplit(settings.redis_url.get_secret_value())
         redis = url._replace(netloc=url.netloc.rpartition("@")[2], query="").geturl()  # no password
-    sys.stdout.write(f"ready: http://{host}:{settings.port}  model {source.ref}  redis {redis}\n")
+    sys.stdout.write(f"ready: http://{host}:{settings.port}  model {model}  redis {redis}\n")
     sys.stdout.flush()
 
 

@@ -13,19 +13,28 @@ import assay
 from assay.schemas.problem import Problem
 from reward_server import problems
 from reward_server.middleware import Gateway
-from reward_server.routes import contrastive, health, models, score, storage, strength
+from reward_server.routes import contrastive, health, models, promotions, score, storage, strength
 from reward_server.runtime import Runtime
 
 if TYPE_CHECKING:
     from assay.models.scorer import Scorer
+    from reward_server.reload.source import VersionSource
     from reward_server.settings import ServerSettings
 
-ROUTERS = (score, strength, contrastive, storage, models, health)
+ROUTERS = (score, strength, contrastive, storage, models, promotions, health)
 
 
-def create_app(settings: ServerSettings, scorer: Scorer) -> FastAPI:
-    """Wire one replica: the model behind the routes, with the errors and checks around them."""
-    runtime = Runtime(settings, scorer)
+def create_app(
+    settings: ServerSettings, scorer: Scorer, source: VersionSource | None = None
+) -> FastAPI:
+    """Wire one replica: the model behind the routes, with the errors and checks around them.
+
+    Args:
+        settings: what the operator chose.
+        scorer: the version that serves at first.
+        source: where other versions come from; None = the server serves this version only.
+    """
+    runtime = Runtime(settings, scorer, source)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:

@@ -70,7 +70,9 @@ class Batcher:
     """Scores texts for many callers at once.
 
     Args:
-        scorer: the model; called from one thread only.
+        scorer: the model; called from `thread` only.
+        thread: one worker, shared by every batcher of the process: OpenMP makes a team of threads
+            for each thread that computes, and two teams on the same cores wait for each other.
         max_batch_tokens: padded tokens of one forward pass.
         max_queue_texts: texts that may wait; a call that would exceed it is refused whole.
         cache_bytes: bound of the score cache.
@@ -80,6 +82,7 @@ class Batcher:
     def __init__(
         self,
         scorer: Scorer,
+        thread: ThreadPoolExecutor,
         *,
         max_batch_tokens: int,
         max_queue_texts: int,
@@ -87,6 +90,7 @@ class Batcher:
         metrics: ServerMetrics,
     ) -> None:
         self._scorer = scorer
+        self._thread = thread
         self._max_batch_tokens = max_batch_tokens
         self._max_queue_texts = max_queue_texts
         self._cache = ScoreCache(cache_bytes)
@@ -94,7 +98,7 @@ class Batcher:
         self._waiting: dict[bytes, _Entry] = {}  # in the order of arrival
         self._running: dict[bytes, _Entry] = {}
         self._wake = asyncio.Event()
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="infer")
+        self._counted = 0  # of those that wait, in the gauge that all batchers share
         self._task: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
@@ -102,11 +106,7 @@ class Batcher:
         self._task = asyncio.create_task(self._run(), name="batcher")
 
     async def warm_up(self, batches: Sequence[Sequence[EncodedInput]]) -> None:
-        """Run forward passes whose scores nobody needs, in the thread that runs the others.
-
-        OpenMP makes a team of threads for each thread that computes, and two teams on the same
-        cores wait for each other: a warm-up elsewhere would slow down all that follows.
-        """
+        """Run forward passes whose scores nobody needs, in the thread that runs the others."""
         loop = asyncio.get_running_loop()
         for batch in batches:
             await loop.run_in_executor(self._thread, self._scorer.score, batch)
@@ -121,7 +121,7 @@ class Batcher:
             _fail(entry, NotReadyError("the server stopped", retry_after_s=_RETRY_AFTER_S))
         self._waiting.clear()
         self._running.clear()
-        self._thread.shutdown(wait=False, cancel_futures=True)
+        self._count_waiting()
 
     async def score(self, texts: Sequence[EncodedInput], timeout_s: float) -> NDArray[np.float64]:
         """Scores of any number of texts, shape [texts, members].
@@ -178,7 +178,11 @@ class Batcher:
     def _count(self, texts: int, cached: int, fresh: int) -> None:
         self._metrics.texts.labels("cached").inc(cached)
         self._metrics.texts.labels("shared").inc(texts - cached - fresh)
-        self._metrics.queue_depth.set(len(self._waiting))
+        self._count_waiting()
+
+    def _count_waiting(self) -> None:
+        self._metrics.queue_depth.inc(len(self._waiting) - self._counted)
+        self._counted = len(self._waiting)
 
     async def _run(self) -> None:
         while True:
@@ -201,7 +205,7 @@ class Batcher:
         batch = [entries[index] for index in chosen]
         for entry in batch:
             self._running[entry.text.digest] = self._waiting.pop(entry.text.digest)
-        self._metrics.queue_depth.set(len(self._waiting))
+        self._count_waiting()
         return batch
 
     async def _score_batch(self, batch: list[_Entry]) -> None:

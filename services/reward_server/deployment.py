@@ -73,7 +73,7 @@ def _application(settings: ServerSettings) -> serve.Application:
         from reward_server.engine.load import load_scorer
 
         configure_logging(settings.log_level, "reward_server")
-        return create_app(settings, load_scorer(settings))
+        return create_app(settings, *load_scorer(settings))
 
     class RewardReplica:
         app: FastAPI  # made by `build`, set by `serve.ingress`

@@ -23,8 +23,9 @@ class ServerMetrics:
 
     def __init__(self, registry: CollectorRegistry, replica: str, model: str) -> None:
         self.registry = registry
-        info = Info("reward_server_replica", "The replica that answers", registry=registry)
-        info.info({"replica": replica, "model": model})
+        self._replica = replica
+        self._info = Info("reward_server_replica", "The replica that answers", registry=registry)
+        self.name_model(model)
         self.requests = Counter(
             "reward_server_requests_total",
             "Requests by route and status",
@@ -65,6 +66,24 @@ class ServerMetrics:
             ("outcome",),
             registry=registry,
         )
+        self.split_prompts = Counter(
+            "reward_server_split_prompts_total",
+            "Prompts that two versions answered within group_window_s",
+            registry=registry,
+        )
+        self.tapped = Counter(
+            "reward_server_tapped_samples_total",
+            "Scored groups for the online trainer: stored, dropped",
+            ("outcome",),
+            registry=registry,
+        )
+        self.switches = Counter(
+            "reward_server_switches_total", "Switches to another version", registry=registry
+        )
+
+    def name_model(self, model: str) -> None:
+        """The version that serves, on the info metric."""
+        self._info.info({"replica": self._replica, "model": model})
 
 
 def _histogram(stage: str, text: str, registry: CollectorRegistry) -> Histogram:

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 OPEN_ROUTES = frozenset({"/healthz", "/readyz"})
 # Reading the state of a server is let in while it drains, and is not counted as work.
 _NO_WORK = OPEN_ROUTES | {"/metrics", "/openapi.json", "/docs", "/v1/models"}
+SCORING_ROUTES = frozenset({"/v1/score", "/v1/strength", "/v1/contrastive", "/v1/best-of-n"})
 _WRITING_ROUTES = frozenset({"/v1/samples", "/v1/baselines", "/v1/baselines/delete"})
 _PIN_PREFIX = re.compile(r"/m/([^/]+)(/.*)")
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
@@ -48,7 +49,7 @@ class Gateway:
         request.state.request_id = _request_id(request.headers.get("x-request-id"))
         scope, request.state.pins = _take_pins(scope, request)
         structlog.contextvars.bind_contextvars(request_id=request.state.request_id)
-        answer = _Answer(send, request.state.request_id, self._runtime.scorer.card.id)
+        answer = _Answer(send, request, self._runtime)
         started_s = time.monotonic()
         try:
             await self._admit(scope, request)
@@ -73,10 +74,21 @@ class Gateway:
         if counted:
             self._runtime.begin_request()
         try:
-            await self._app(scope, self._bounded(scope, receive), answer.send)
+            if scope["path"] in SCORING_ROUTES:
+                await self._score(scope, receive, answer)
+            else:
+                await self._app(scope, self._bounded(scope, receive), answer.send)
         finally:
             if counted:
                 self._runtime.end_request()
+
+    async def _score(self, scope: Scope, receive: Receive, answer: _Answer) -> None:
+        door = self._runtime.door
+        await door.enter()
+        try:
+            await self._app(scope, self._bounded(scope, receive), answer.send)
+        finally:
+            door.leave()
 
     def _bounded(self, scope: Scope, receive: Receive) -> Receive:
         """Stop reading a body at the limits of size, whether declared or not, and of time."""
@@ -118,18 +130,19 @@ class Gateway:
 class _Answer:
     """Passes a reply on, with the request id and the version in its headers."""
 
-    def __init__(self, send: Send, request_id: str, model: str) -> None:
+    def __init__(self, send: Send, request: Request, runtime: Runtime) -> None:
         self._send = send
-        self._request_id = request_id
-        self._model = model
+        self._state = request.state
+        self._versions = runtime.versions
         self.status = 499  # what is counted if the client went away before the reply began
 
     async def send(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self.status = message["status"]
             headers = MutableHeaders(scope=message)
-            headers["X-Request-Id"] = self._request_id
-            headers.setdefault("X-Assay-Model", self._model)
+            headers["X-Request-Id"] = self._state.request_id
+            answered_by = getattr(self._state, "model", self._versions.serving.card.id)
+            headers["X-Assay-Model"] = answered_by
         await self._send(message)
 
 
@@ -155,6 +168,8 @@ def _take_pins(scope: Scope, request: Request) -> tuple[Scope, list[str]]:
 
 
 def _needed_scope(path: str) -> KeyScope | None:
+    if path.startswith("/v1/promotions/") or path.endswith(("/promote", "/rollback")):
+        return "admin"
     if path in _NO_WORK or path.startswith("/v1/models/"):
         return None
     return "samples" if path in _WRITING_ROUTES else "score"

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import os
 import socket
-from pathlib import Path
 
-from assay.errors import StartupError
-from assay.models.resolve import Source, resolve
+from assay.errors import DependencyError, StartupError
+from assay.schemas.refs import ModelRef
+from reward_server.origin import find_origin
 from reward_server.ports import check_port_free
 from reward_server.settings import ServerSettings
 
 
-def preflight(settings: ServerSettings) -> Source:
-    """Check port, store and model; returns where the model is.
+def preflight(settings: ServerSettings) -> ModelRef:
+    """Check port, store and model; returns the version that will serve.
 
     Raises:
         StartupError: what is wrong, and the setting that mends it.
@@ -24,21 +24,26 @@ def preflight(settings: ServerSettings) -> Source:
     else:
         _check_shareable(settings)
         _check_cluster(settings.address)
-    return resolve(settings.model, _store(settings))
+    _check_store(settings)
+    try:
+        return find_origin(settings).ref
+    except DependencyError as error:
+        raise StartupError(f"the store {settings.store_url}: {error.detail}") from None
 
 
-def _store(settings: ServerSettings) -> Path:
-    """The store's folder. It need not exist, since saving creates it, but it must be possible."""
+def _check_store(settings: ServerSettings) -> None:
+    """A store's folder need not exist, since saving creates it, but it must be possible."""
     try:
         path = settings.store_path
     except ValueError as error:
         raise StartupError(str(error)) from None
+    if path is None:
+        return
     if path.exists():
         if not path.is_dir() or not os.access(path, os.R_OK | os.X_OK):
             raise StartupError(f"the store {path} is not a folder that can be read: see --store")
     elif settings.store is not None and not path.parent.is_dir():
         raise StartupError(f"the store {path} cannot be: there is no folder {path.parent}")
-    return path
 
 
 def _check_cluster(address: str) -> None:
@@ -56,7 +61,7 @@ def _check_shareable(settings: ServerSettings) -> None:
     """Refuse what only one machine of a cluster could see, and a server open to all of them."""
     if not settings.keyring.keys:
         raise StartupError("a server on a Ray cluster can be reached from outside: set ASSAY_KEYS")
-    if not settings.shared_store:
+    if settings.store_path is not None and not settings.shared_store:
         raise StartupError(
             f"the store {settings.store_path} is a folder: say --shared-store if it is mounted on "
             "every node of the Ray cluster"

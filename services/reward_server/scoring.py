@@ -7,12 +7,13 @@ import itertools
 import threading
 import time
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, NamedTuple
 
 from assay.errors import AssayError, DeadlineExceededError, FieldError, PayloadTooLargeError
 
 if TYPE_CHECKING:
+    from concurrent.futures import ThreadPoolExecutor
+
     import numpy as np
     from numpy.typing import NDArray
 
@@ -46,16 +47,21 @@ class Scored(NamedTuple):
 
 
 class ScoringPath:
-    """Encodes on threads of its own and hands over to the batcher."""
+    """Encodes on `threads` and hands over to the batcher."""
 
     def __init__(
-        self, scorer: Scorer, batcher: Batcher, metrics: ServerMetrics, settings: ServerSettings
+        self,
+        scorer: Scorer,
+        batcher: Batcher,
+        threads: ThreadPoolExecutor,
+        metrics: ServerMetrics,
+        settings: ServerSettings,
     ) -> None:
         self._scorer = scorer
         self._batcher = batcher
+        self._threads = threads
         self._metrics = metrics
         self._settings = settings
-        self._threads = ThreadPoolExecutor(2, thread_name_prefix="encode")
 
     async def score(self, texts: Sequence[Text], options: ScoringOptions) -> Scored:
         """Score the texts of one request by one version.
@@ -113,7 +119,3 @@ class ScoringPath:
             raise type(error)(
                 error.detail, fields=(FieldError(text.path, error.detail),)
             ) from error
-
-    def close(self) -> None:
-        """Let go of the threads."""
-        self._threads.shutdown(wait=False, cancel_futures=True)

@@ -38,10 +38,12 @@ class ServerSettings(BaseSettings):
     )
     home: Path = Field(default=Path("~/.assay"), description="Folder for state.")
     store: str | None = Field(
-        default=None, description="Folder of saved versions; None = `store` in the home folder."
+        default=None,
+        description="Saved versions: a folder or s3://bucket/prefix; None = `store` in the home "
+        "folder.",
     )
     redis_url: SecretStr | None = Field(
-        default=None, description="None = no baselines and samples (503)."
+        default=None, description="None = no baselines, samples and promotions (503)."
     )
     keys: SecretStr | None = Field(
         default=None,
@@ -91,6 +93,34 @@ class ServerSettings(BaseSettings):
     idempotency_ttl_s: int = Field(
         default=3600, ge=1, description="How long a retried request is recognised."
     )
+    tap: bool = Field(
+        default=False, description="True = what is scored also goes to the online trainer."
+    )
+
+    pin_ttl_s: int = Field(
+        default=900, ge=1, description="How long a pinned version stays after its last request."
+    )
+    swap_when: Literal["quiet", "now"] = Field(
+        default="quiet", description="`quiet`: switch versions between groups; `now`: at once."
+    )
+    quiet_ms: int = Field(
+        default=500, ge=1, description="Milliseconds without a score request that end a group."
+    )
+    quiet_deadline_s: float = Field(
+        default=20.0, ge=0, description="Longest wait for quiet; then prompts in flight stay."
+    )
+    group_window_s: float = Field(
+        default=10.0, gt=0, description="Two versions within it split a group; they are counted."
+    )
+    prepare_timeout_s: float = Field(
+        default=300.0, gt=0, description="How long every replica may load a version that comes."
+    )
+    max_resident_bytes: int | None = Field(
+        default=None,
+        ge=1,
+        description="Weights of all resident versions; beyond it the previous one leaves the "
+        "device, then a promotion is refused. None = no bound.",
+    )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
 
     @field_validator("home", mode="after")
@@ -121,13 +151,23 @@ class ServerSettings(BaseSettings):
         return parse_keys(self.keys.get_secret_value() if self.keys else "")
 
     @property
-    def store_path(self) -> Path:
-        """The store as a folder."""
-        if self.store is None:
-            return self.home / "store"
-        if "://" in self.store and not self.store.startswith("file://"):
-            raise ValueError(f"store {self.store}: only folders and file:// are supported")
-        return Path(self.store.removeprefix("file://")).expanduser().absolute()
+    def store_url(self) -> str:
+        """The store: a folder, `file://...` or `s3://bucket/prefix`."""
+        return str(self.home / "store") if self.store is None else self.store
+
+    @property
+    def store_path(self) -> Path | None:
+        """The store as a folder; None = it is in a bucket.
+
+        Raises:
+            ValueError: it is neither.
+        """
+        url = self.store_url
+        if url.startswith("s3://"):
+            return None
+        if "://" in url and not url.startswith("file://"):
+            raise ValueError(f"store {url}: folders, file:// and s3:// are supported")
+        return Path(url.removeprefix("file://")).expanduser().absolute()
 
 
 def _is_loopback(host: str) -> bool:

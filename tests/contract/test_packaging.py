@@ -46,6 +46,12 @@ def test_models_and_objectives_need_no_server() -> None:
     assert not imported_by(code) & {"ray", "redis", "fastapi"}
 
 
+def test_the_registry_needs_no_torch_and_the_store_no_redis() -> None:
+    store = imported_by("import assay.registry.store")
+    assert not store & {*HEAVY, "obstore"}
+    assert not imported_by("import assay.registry.promotions") & (HEAVY - {"redis"})
+
+
 def test_the_wheel_holds_the_packages_and_the_default_model(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path)]
     subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
@@ -53,7 +59,8 @@ def test_the_wheel_holds_the_packages_and_the_default_model(tmp_path: Path) -> N
     names = zipfile.ZipFile(wheel).namelist()
     tops = {name.partition("/")[0] for name in names if ".dist-info/" not in name}
     assert tops == {"assay", "reward_server", "reward_trainer"}
-    assert "assay/streams/append_samples.lua" in names
+    scripts = {path.as_posix() for path in (ROOT / "shared").rglob("*.lua")}
+    assert {path.removeprefix(f"{ROOT}/shared/") for path in scripts} <= set(names)
     assert f"assay/models/embedded/{DEFAULT_MODEL}/1/manifest.json" in names
     assert wheel.stat().st_size < 10 * 2**20
 

@@ -191,3 +191,20 @@ async def test_a_key_that_holds_something_else_is_not_overwritten(
         reply = await http.post("/v1/samples", json={"items": [SAMPLE]})
     assert reply.status_code == 503
     assert "another program" in reply.json()["detail"]
+
+
+async def test_a_pin_where_nothing_is_scored_is_refused(redis_server: RedisServer) -> None:
+    body = {"items": [SAMPLE]}
+    async with serving(toy_settings(redis_url=redis_server.url)) as http:
+        refused = [
+            await http.post("/m/toy@1/v1/samples", json=body),
+            await http.post("/v1/samples", json=body, params={"model": "toy@1"}),
+            await http.post("/v1/samples", json=body, headers={"X-Assay-Model": "toy@1"}),
+            await http.put("/m/toy@1/v1/baselines", json={"items": [baseline("p", ["a"])]}),
+            await http.post("/m/toy@1/v1/baselines/lookup", json={"prompt": "p"}),
+        ]
+        named = await http.post("/m/toy/v1/samples", json=body)
+        other = await http.post("/m/other/v1/samples", json=body)
+    assert [reply.status_code for reply in refused] == [422] * 5
+    assert "toy@1" in refused[0].json()["detail"]
+    assert (named.status_code, other.status_code) == (202, 404)

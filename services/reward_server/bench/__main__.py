@@ -2,12 +2,29 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+
+
+class Fault(StrEnum):
+    """What happens to the replicas."""
+
+    NONE = "none"
+    KILL = "kill"
+    JOIN = "join"
+
+
+class When(StrEnum):
+    """When replicas switch."""
+
+    QUIET = "quiet"
+    NOW = "now"
+
 
 Model = Annotated[str, typer.Option(help="Reward model to serve.")]
 Rounds = Annotated[int, typer.Option(min=1, help="Rounds; each measures every contender once.")]
@@ -37,6 +54,24 @@ def latency(
     from reward_server.bench.latency import run
 
     run(model, requests, rounds)
+
+
+@app.command()
+def swap(
+    model: Model = "assay-minilm",
+    whole: Annotated[bool, typer.Option(help="A whole model on its backbone.")] = False,
+    replicas: Annotated[int, typer.Option(min=1)] = 2,
+    swaps: Annotated[int, typer.Option(min=1, help="Promotions of new versions.")] = 20,
+    seconds: Annotated[float, typer.Option(min=1, help="Length of the part without swaps.")] = 60,
+    fault: Annotated[Fault, typer.Option(help="In the prepare of the middle swap.")] = Fault.NONE,
+    swap_when: Annotated[When, typer.Option(help="Between groups, or at once.")] = When.QUIET,
+    out: Annotated[Path | None, typer.Option(help="Also write the figures as JSON.")] = None,
+) -> None:
+    """Load at 60 % of capacity while versions are swapped: failures, split groups, latency."""
+    from reward_server.bench.swap import Plan, run
+
+    plan = Plan(model, whole, replicas, swaps, seconds, fault.value, swap_when.value)
+    run(plan, out)
 
 
 if __name__ == "__main__":

@@ -20,10 +20,10 @@ _PAUSE_S = 0.05  # OpenMP threads spin on for a while after a forward pass; idle
 
 def run(model: str, requests: int, rounds: int) -> None:
     """Measure both in turns, request by request, and print the medians of all rounds."""
-    scorer = load_scorer(ServerSettings(model=model))
+    scorer, _ = load_scorer(ServerSettings(model=model))
     forward_s: list[float] = []
     served_s: list[float] = []
-    with running_server(model) as url, httpx.Client(base_url=url, timeout=60.0) as http:
+    with running_server(model) as server, httpx.Client(base_url=server.url, timeout=60.0) as http:
         for number in range(requests * (rounds + 1)):
             completion = f"It is Paris, answer {number}."
             alone, served = _forward(scorer, completion), _request(http, completion)

@@ -27,12 +27,12 @@ ARRIVAL_BATCH = 32
 def run(data: Path, model: str, texts: int, connections: int, rounds: int) -> None:
     """Measure every contender once a round, on the same fresh texts, and print medians."""
     rows = read_texts(data, texts * (rounds + 1))
-    scorer = load_scorer(ServerSettings(model=model))
+    scorer, _ = load_scorer(ServerSettings(model=model))
     speeds: dict[str, list[float]] = {"server": [], "engine": [], "arrival order": []}
-    with running_server(model) as url:
+    with running_server(model) as server:
         for number in range(rounds + 1):
             part = rows[number * texts : (number + 1) * texts]
-            measured = _round(scorer, url, part, connections)
+            measured = _round(scorer, server.url, part, connections)
             if number > 0:  # the first round warms everything up
                 for name, speed in measured.items():
                     speeds[name].append(speed)

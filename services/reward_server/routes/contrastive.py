@@ -20,8 +20,8 @@ from assay.schemas.scoring import (
     ContrastiveResponse,
     GroupRewards,
 )
-from reward_server.routes.dependencies import RuntimeDep, StrictJSONRoute, check_pins
-from reward_server.routes.score import SCORING_ERRORS, group_rows, group_texts
+from reward_server.routes.dependencies import RuntimeDep, StrictJSONRoute, TapDep, answering
+from reward_server.routes.score import SCORING_ERRORS, group_rows, group_texts, prompts_of
 from reward_server.scoring import Text
 
 if TYPE_CHECKING:
@@ -35,18 +35,19 @@ Baselines = tuple[BaselineSource, Sequence["Completion"]]
 
 @router.post("/v1/contrastive", responses=SCORING_ERRORS, response_model_exclude_unset=True)
 async def contrastive(
-    body: ContrastiveRequest, request: Request, runtime: RuntimeDep
+    body: ContrastiveRequest, request: Request, runtime: RuntimeDep, tapped: TapDep
 ) -> ContrastiveResponse:
     """How much better than the baseline is this completion."""
-    check_pins(runtime, request, body)
-    # Each member subtracts its own baseline, so offsets cancel and no calibration is needed.
-    check_aggregate(body.aggregate, runtime.scorer.card.assay.members, calibrated=True)
-    baselines = await _find_baselines(body, runtime)
-    texts = group_texts(body.groups) + _baseline_texts(body.groups, baselines)
-    scored = await runtime.scoring.score(texts, body)
+    with answering(runtime, request, body, prompts_of(body.groups)) as resident:
+        # Each member subtracts its own baseline, so offsets cancel: no calibration is needed.
+        check_aggregate(body.aggregate, resident.card.assay.members, calibrated=True)
+        baselines = await _find_baselines(body, runtime)
+        texts = group_texts(body.groups) + _baseline_texts(body.groups, baselines)
+        scored = await resident.scoring.score(texts, body)
     # Off the event loop: each completion is compared with each baseline.
     results = await asyncio.to_thread(_all_rewards, body, scored.scores, baselines)
-    return ContrastiveResponse(model=runtime.scorer.card.id, results=results)
+    tapped(body.groups)
+    return ContrastiveResponse(model=resident.card.id, results=results)
 
 
 def _all_rewards(

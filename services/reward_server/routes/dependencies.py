@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from typing import Annotated, Any
 
 import pydantic_core
-from fastapi import Depends, HTTPException, Request, Response
+from fastapi import Depends, Header, HTTPException, Request, Response
 from fastapi.routing import APIRoute
 
-from assay.schemas.scoring import ScoringOptions
+from assay.errors import InvalidInputError
+from assay.schemas.refs import parse_pin
+from assay.schemas.scoring import Group, ScoringOptions
+from assay.schemas.text import Prompt
 from reward_server.runtime import Runtime
+from reward_server.versions import Resident
 
 
 class StrictJSONRequest(Request):
@@ -39,7 +44,8 @@ class StrictJSONRoute(APIRoute):
         return strict_handler
 
 
-def _runtime(request: Request) -> Runtime:
+# Dependencies are coroutines although none waits: FastAPI sends functions through a thread.
+async def _runtime(request: Request) -> Runtime:
     runtime: Runtime = request.app.state.runtime
     return runtime
 
@@ -47,7 +53,48 @@ def _runtime(request: Request) -> Runtime:
 RuntimeDep = Annotated[Runtime, Depends(_runtime)]
 
 
-def check_pins(runtime: Runtime, request: Request, options: ScoringOptions | None = None) -> None:
-    """Hold the version that answers against every pin of the request; see `Runtime.check_pins`."""
-    named = [options.model] if options is not None and options.model else []
-    runtime.check_pins([*request.state.pins, *named])
+def answering(
+    runtime: Runtime, request: Request, options: ScoringOptions, prompts: Iterable[Prompt]
+) -> AbstractContextManager[Resident]:
+    """The version that answers a scoring request; see `Runtime.answering`."""
+    pins = [*request.state.pins, *([options.model] if options.model else [])]
+    return _named(runtime.answering(pins, prompts), request)
+
+
+@contextmanager
+def _named(chosen: AbstractContextManager[Resident], request: Request) -> Iterator[Resident]:
+    with chosen as resident:
+        request.state.model = resident.card.id  # for the reply's header
+        yield resident
+
+
+async def _tap(
+    runtime: RuntimeDep,
+    x_assay_policy: Annotated[
+        str | None,
+        Header(min_length=1, max_length=256, description="Policy of tapped samples; else `tap`."),
+    ] = None,
+    x_assay_step: Annotated[
+        int | None, Header(ge=0, le=2**53, description="Step of that policy, for tapped samples.")
+    ] = None,
+) -> Callable[[Sequence[Group]], None]:
+    def tapped(groups: Sequence[Group]) -> None:
+        if runtime.tap is not None:
+            runtime.tap.offer(groups, x_assay_policy, x_assay_step)
+
+    return tapped
+
+
+TapDep = Annotated[Callable[[Sequence[Group]], None], Depends(_tap)]
+
+
+async def refuse_pins(runtime: RuntimeDep, request: Request) -> None:
+    """Refuse a version on a route where no version answers.
+
+    Raises:
+        InvalidInputError: the request is pinned to one.
+    """
+    for pin in request.state.pins:
+        runtime.versions.choose([parse_pin(pin).name])
+        if parse_pin(pin).version is not None:
+            raise InvalidInputError(f"this route scores nothing, so that the pin {pin} is no use")

@@ -15,11 +15,10 @@ MODEL_ERRORS = describe(401, 403, 404, 409, 422, 429, 500)
 @router.get("/v1/models", responses=MODEL_ERRORS)
 async def list_models(runtime: RuntimeDep) -> ModelList:
     """The versions that this server can score with."""
-    return ModelList(data=[runtime.card])
+    return ModelList(data=runtime.cards)
 
 
 @router.get("/v1/models/{name}", responses=MODEL_ERRORS)
 async def show_model(name: str, runtime: RuntimeDep) -> ModelCard:
     """One version, by `name@7`, or by `name` for the serving one."""
-    runtime.check_pins([name])
-    return runtime.card
+    return runtime.card(name)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import accumulate
 
 import numpy as np
@@ -18,8 +18,9 @@ from assay.schemas.scoring import (
     ScoreRequest,
     ScoreResponse,
 )
+from assay.schemas.text import Prompt
 from reward_server.problems import describe
-from reward_server.routes.dependencies import RuntimeDep, StrictJSONRoute, check_pins
+from reward_server.routes.dependencies import RuntimeDep, StrictJSONRoute, TapDep, answering
 from reward_server.scoring import Scored, Text
 
 router = APIRouter(route_class=StrictJSONRoute, tags=["scoring"])
@@ -27,12 +28,14 @@ SCORING_ERRORS = describe(400, 401, 403, 404, 409, 413, 422, 429, 500, 503, 504)
 
 
 @router.post("/v1/score", responses=SCORING_ERRORS, response_model_exclude_unset=True)
-async def score(body: ScoreRequest, request: Request, runtime: RuntimeDep) -> ScoreResponse:
+async def score(
+    body: ScoreRequest, request: Request, runtime: RuntimeDep, tapped: TapDep
+) -> ScoreResponse:
     """How good is this completion, and how sure is the ensemble."""
-    check_pins(runtime, request, body)
-    runtime.check_aggregate(body)
-    scored = await runtime.scoring.score(group_texts(body.groups), body)
-    calibrated = runtime.scorer.card.assay.calibration is not None
+    with answering(runtime, request, body, prompts_of(body.groups)) as resident:
+        resident.check_aggregate(body)
+        scored = await resident.scoring.score(group_texts(body.groups), body)
+    calibrated = resident.card.assay.calibration is not None
     results = []
     for rows in group_rows(body.groups):
         values = scored.scores[rows]
@@ -44,24 +47,33 @@ async def score(body: ScoreRequest, request: Request, runtime: RuntimeDep) -> Sc
                 **_tokens(scored, rows),
             )
         )
+    tapped(body.groups)
     return ScoreResponse(
-        model=runtime.scorer.card.id,
-        format=runtime.scorer.format_used(raw=body.raw),
+        model=resident.card.id,
+        format=resident.scorer.format_used(raw=body.raw),
         results=results,
     )
 
 
 @router.post("/v1/best-of-n", responses=SCORING_ERRORS)
-async def best_of_n(body: BestOfNRequest, request: Request, runtime: RuntimeDep) -> BestOfNResponse:
+async def best_of_n(
+    body: BestOfNRequest, request: Request, runtime: RuntimeDep, tapped: TapDep
+) -> BestOfNResponse:
     """Which completion of each group is best."""
-    check_pins(runtime, request, body)
-    runtime.check_aggregate(body)
-    scored = await runtime.scoring.score(group_texts(body.groups), body)
+    with answering(runtime, request, body, prompts_of(body.groups)) as resident:
+        resident.check_aggregate(body)
+        scored = await resident.scoring.score(group_texts(body.groups), body)
     results = []
     for rows in group_rows(body.groups):
         values: Values = aggregate(scored.scores[rows], body.aggregate, body.lcb_k)
         results.append(BestOfN(index=int(np.argmax(values)), scores=values.tolist()))
-    return BestOfNResponse(model=runtime.scorer.card.id, results=results)
+    tapped(body.groups)
+    return BestOfNResponse(model=resident.card.id, results=results)
+
+
+def prompts_of(groups: Sequence[Group]) -> Iterator[Prompt]:
+    """The prompt of each group."""
+    return (group.prompt for group in groups)
 
 
 def group_texts(groups: Sequence[Group]) -> list[Text]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Header
+from fastapi import APIRouter, Depends, Header
 
 from assay.schemas.storage import (
     BaselineQuery,
@@ -16,10 +16,12 @@ from assay.schemas.storage import (
     PutBaselinesResponse,
 )
 from reward_server.problems import describe
-from reward_server.routes.dependencies import RuntimeDep, StrictJSONRoute
+from reward_server.routes.dependencies import RuntimeDep, StrictJSONRoute, refuse_pins
 
-router = APIRouter(route_class=StrictJSONRoute, tags=["storage"])
-STORAGE_ERRORS = describe(400, 401, 403, 413, 422, 429, 500, 503)
+router = APIRouter(
+    route_class=StrictJSONRoute, tags=["storage"], dependencies=[Depends(refuse_pins)]
+)
+STORAGE_ERRORS = describe(400, 401, 403, 404, 413, 422, 429, 500, 503)
 
 IdempotencyKey = Annotated[
     str | None,

@@ -6,7 +6,7 @@ from fastapi import APIRouter, Request
 
 from assay.rewards.strength import strength as measure
 from assay.schemas.scoring import PairStrength, StrengthRequest, StrengthResponse
-from reward_server.routes.dependencies import RuntimeDep, StrictJSONRoute, check_pins
+from reward_server.routes.dependencies import RuntimeDep, StrictJSONRoute, answering
 from reward_server.routes.score import SCORING_ERRORS
 from reward_server.scoring import Text
 
@@ -18,15 +18,15 @@ async def strength(
     body: StrengthRequest, request: Request, runtime: RuntimeDep
 ) -> StrengthResponse:
     """How strongly, and how surely, the ensemble prefers `chosen` over `rejected`."""
-    check_pins(runtime, request, body)
     texts = [
         Text(pair.prompt, getattr(pair, side), path=f"pairs[{index}].{side}")
         for index, pair in enumerate(body.pairs)
         for side in ("chosen", "rejected")
     ]
-    scored = await runtime.scoring.score(texts, body)
+    with answering(runtime, request, body, (pair.prompt for pair in body.pairs)) as resident:
+        scored = await resident.scoring.score(texts, body)
     differences = scored.scores[0::2] - scored.scores[1::2]
-    calibration = runtime.scorer.card.assay.calibration
+    calibration = resident.card.assay.calibration
     results = [
         PairStrength(
             **measure(row, calibration)._asdict(),
@@ -35,4 +35,4 @@ async def strength(
         )
         for row in differences
     ]
-    return StrengthResponse(model=runtime.scorer.card.id, results=results)
+    return StrengthResponse(model=resident.card.id, results=results)

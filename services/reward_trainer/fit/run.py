@@ -201,5 +201,6 @@ def _metrics(
 
 
 def _next_version(folder: Path) -> int:
-    taken = [int(path.name) for path in folder.glob("*") if path.name.isdecimal()]
-    return max(taken, default=0) + 1
+    # Online training reserves numbers before it publishes.
+    names = {path.name for where in ("*", "reserved/*") for path in folder.glob(where)}
+    return max((int(name) for name in names if name.isdecimal()), default=0) + 1

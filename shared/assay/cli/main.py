@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from assay.cli import score, services, up
+from assay.cli import models, score, services, up
 
 app = typer.Typer(
     name="assay",
@@ -16,6 +16,7 @@ app = typer.Typer(
 app.command(context_settings=up.PASS_ON)(up.up)
 app.command(context_settings=up.PASS_ON_ALL)(up.serve)
 app.command()(score.score)
+app.add_typer(models.app, name="models")
 app.command(context_settings=up.PASS_ON_ALL)(services.fit)
 app.command(context_settings=up.PASS_ON_ALL)(services.train)
 app.command(context_settings=up.PASS_ON_ALL)(services.demo)

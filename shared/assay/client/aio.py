@@ -23,6 +23,7 @@ from assay.client.options import PROBE_TIMEOUT_S, make_options
 from assay.errors import AssayError
 from assay.schemas import scoring, storage
 from assay.schemas.models import ModelCard, ModelList
+from assay.schemas.promotions import PromotionReply, SwapWhen
 from assay.schemas.text import Completion, Prompt
 
 Result = TypeVar("Result")
@@ -162,6 +163,32 @@ class AsyncClient:
     async def model(self, name: str) -> ModelCard:
         """One version, by `name@7`, or by `name` for the serving one."""
         return await self._run(records.model(name))
+
+    async def promote(
+        self, model: str, *, wait_s: float = 0.0, swap_when: SwapWhen | None = None
+    ) -> PromotionReply:
+        """Let `name@7` serve on every replica; scope `admin`.
+
+        Args:
+            model: the version.
+            wait_s: how long to wait for the end, at most 300; 0 = return at once.
+            swap_when: `quiet` (between groups) or `now`; None = the server's setting.
+
+        Raises:
+            ConflictError: it was refused, another one is under way, or the server's version is
+                fixed.
+        """
+        return await self._run(records.promote(model, wait_s, swap_when))
+
+    async def rollback(
+        self, name: str, *, wait_s: float = 0.0, swap_when: SwapWhen | None = None
+    ) -> PromotionReply:
+        """Let the previous version of `name` serve again; see `promote`."""
+        return await self._run(records.rollback(name, wait_s, swap_when))
+
+    async def promotion(self, identifier: str) -> PromotionReply:
+        """How a promotion goes, or went in the last day."""
+        return await self._run(records.promotion(identifier))
 
     async def health(self, timeout_s: float = PROBE_TIMEOUT_S) -> bool:
         """Whether the server is alive; asks once."""

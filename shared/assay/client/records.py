@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import uuid
+from urllib.parse import quote
 
 from assay.client.bodies import Items, build, dump, parse, plain
 from assay.client.chunking import split, texts_in
@@ -17,6 +18,7 @@ from assay.errors import (
 )
 from assay.schemas import storage
 from assay.schemas.models import ModelCard, ModelList
+from assay.schemas.promotions import PromotionReply, SwapWhen
 from assay.schemas.refs import parse_pin, slug
 from assay.schemas.text import Prompt
 
@@ -76,6 +78,34 @@ def model(name: str) -> Flow[ModelCard]:
     parse_pin(name)
     (reply,) = yield [Request("GET", f"/v1/models/{slug(name)}")]
     return parse(ModelCard, reply)
+
+
+def promote(model: str, wait_s: float, swap_when: SwapWhen | None) -> Flow[PromotionReply]:
+    """`POST /v1/models/name@7/promote`; never sent twice, as the second would be refused."""
+    return _move(f"{slug(_version(model))}/promote", wait_s, swap_when)
+
+
+def rollback(name: str, wait_s: float, swap_when: SwapWhen | None) -> Flow[PromotionReply]:
+    """`POST /v1/models/NAME/rollback`; never sent twice, as the second would go back again."""
+    return _move(f"{parse_pin(name).name}/rollback", wait_s, swap_when)
+
+
+def _version(model: str) -> str:
+    if parse_pin(model).version is None:
+        raise InvalidInputError(f"name the version to promote: {model}@7, say")
+    return model
+
+
+def _move(what: str, wait_s: float, swap_when: SwapWhen | None) -> Flow[PromotionReply]:
+    query = f"wait_s={wait_s:g}" + (f"&swap_when={swap_when}" if swap_when else "")
+    (reply,) = yield [Request("POST", f"/v1/models/{what}?{query}", once=True)]
+    return parse(PromotionReply, reply)
+
+
+def promotion(identifier: str) -> Flow[PromotionReply]:
+    """`GET /v1/promotions/ID`."""
+    (reply,) = yield [Request("GET", f"/v1/promotions/{quote(identifier, safe='')}")]
+    return parse(PromotionReply, reply)
 
 
 def probe(path: str) -> Flow[bool]:

@@ -10,6 +10,7 @@ from peft import PeftModel
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from assay.errors import ArtifactError
+from assay.models.backbones import Backbones
 from assay.models.checkpoints import (
     pad_id,
     read_backbone,
@@ -35,8 +36,20 @@ from assay.schemas.models import ModelCard, ModelInfo
 from assay.schemas.refs import ModelRef
 
 
-def load(model: str, options: LoadOptions | None = None, store: Path | None = None) -> RewardModel:
+def load(
+    model: str,
+    options: LoadOptions | None = None,
+    store: Path | None = None,
+    backbones: Backbones | None = None,
+) -> RewardModel:
     """Load a reward model by folder, name or hub id; see `resolve` for what a name may be.
+
+    Args:
+        model: what to load.
+        options: how.
+        store: folder of saved versions.
+        backbones: what adapters share their backbone with; None = nothing. A shared one must not
+            be trained.
 
     Raises:
         ModelNotFoundError: nothing is there.
@@ -46,15 +59,15 @@ def load(model: str, options: LoadOptions | None = None, store: Path | None = No
     options = options or LoadOptions()
     source = resolve(model, store)
     if source.kind == "artifact":
-        return _load_artifact(source.path, options)
+        return _load_artifact(source.path, options, backbones)
     return _load_plain(source, options)
 
 
-def _load_artifact(folder: Path, options: LoadOptions) -> RewardModel:
+def _load_artifact(folder: Path, options: LoadOptions, backbones: Backbones | None) -> RewardModel:
     manifest = read_manifest(folder)
     verify_files(folder, manifest)
     tokenizer = read_tokenizer(str(folder), options)
-    members = _read_members(folder, manifest, tokenizer, options)
+    members = _read_members(folder, manifest, tokenizer, options, backbones)
     limit = min(manifest.max_tokens, options.max_input_tokens or manifest.max_tokens)
     input_format = options.input_format or manifest.input_format
     encoder = InputEncoder(tokenizer, input_format, limit, options.system)
@@ -72,10 +85,14 @@ def _load_artifact(folder: Path, options: LoadOptions) -> RewardModel:
 
 
 def _read_members(
-    folder: Path, manifest: Manifest, tokenizer: PreTrainedTokenizerBase, options: LoadOptions
+    folder: Path,
+    manifest: Manifest,
+    tokenizer: PreTrainedTokenizerBase,
+    options: LoadOptions,
+    backbones: Backbones | None,
 ) -> Members:
     if manifest.kind == "adapters":
-        return _read_adapters(folder, manifest, tokenizer, options)
+        return _read_adapters(folder, manifest, tokenizer, options, backbones)
     models = [read_classifier(str(folder / name), options) for name in manifest.members]
     if manifest.calibration is not None:
         for model, offset in zip(models, manifest.calibration.offsets, strict=True):
@@ -92,11 +109,16 @@ def _restore_offset(model: PreTrainedModel, offset: float) -> None:
 
 
 def _read_adapters(
-    folder: Path, manifest: Manifest, tokenizer: PreTrainedTokenizerBase, options: LoadOptions
+    folder: Path,
+    manifest: Manifest,
+    tokenizer: PreTrainedTokenizerBase,
+    options: LoadOptions,
+    backbones: Backbones | None,
 ) -> AdapterMembers:
     if manifest.backbone is None:
         raise ArtifactError(f"{manifest.ref} has adapters and names no backbone")
-    base = read_backbone(manifest.backbone, options)
+    read = read_backbone if backbones is None else backbones.take
+    base = read(manifest.backbone, options)
     pooler = make_pooler(base, tokenizer, options, manifest.backbone)
     names = [f"member_{index}" for index in range(len(manifest.members))]
     folders = [str(folder / member) for member in manifest.members]

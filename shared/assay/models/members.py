@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
@@ -34,6 +34,24 @@ class Members(ABC):
     def heads(self) -> list[nn.Linear]:
         """The layer of each member that gives its score."""
 
+    @abstractmethod
+    def modules(self) -> list[nn.Module]:
+        """The models that hold all weights."""
+
+    def tensors(self) -> Iterator[Tensor]:
+        """All weights and buffers."""
+        for module in self.modules():
+            yield from module.parameters()
+            yield from module.buffers()
+
+    def park(self) -> bool:
+        """See `Scorer.park`."""
+        return False
+
+    def unpark(self) -> None:
+        """See `Scorer.unpark`."""
+        raise NotImplementedError("nothing of it was parked")
+
 
 class WholeMembers(Members):
     """M full models that read the same tokens."""
@@ -41,6 +59,7 @@ class WholeMembers(Members):
     def __init__(self, poolers: Sequence[Pooler]) -> None:
         self.poolers = list(poolers)
         self.count = len(self.poolers)
+        self._device = self.poolers[0].model.device
 
     @torch.inference_mode()
     def score(self, batch: Sequence[EncodedInput]) -> Tensor:
@@ -51,6 +70,26 @@ class WholeMembers(Members):
     def heads(self) -> list[nn.Linear]:
         """See `Members.heads`."""
         return [reward_head(pooler.model) for pooler in self.poolers]
+
+    def modules(self) -> list[nn.Module]:
+        """See `Members.modules`."""
+        return [pooler.model for pooler in self.poolers]
+
+    def park(self) -> bool:
+        """See `Scorer.park`."""
+        spread = any(hasattr(pooler.model, "hf_device_map") for pooler in self.poolers)
+        if spread or self._device.type == "cpu":
+            return False
+        self._move(torch.device("cpu"))
+        return True
+
+    def unpark(self) -> None:
+        """See `Scorer.unpark`."""
+        self._move(self._device)
+
+    def _move(self, device: torch.device) -> None:
+        for pooler in self.poolers:
+            nn.Module.to(pooler.model, device)
 
 
 class AdapterMembers(Members):
@@ -101,3 +140,7 @@ class AdapterMembers(Members):
     def heads(self) -> list[nn.Linear]:
         """See `Members.heads`."""
         return [reward_head(self.model, name) for name in self.names]
+
+    def modules(self) -> list[nn.Module]:
+        """See `Members.modules`."""
+        return [self.model]

@@ -40,7 +40,8 @@ def resolve(model: str, store: Path | None = None) -> Source:
     """Find a reward model: a folder, a name in the store or the package, or a hub id.
 
     Args:
-        model: `assay-minilm`, `name`, `name@7`, a path, or `org/model`.
+        model: `assay-minilm`, `name` (its newest released version), `name@7`, a path, or
+            `org/model`.
         store: folder with `NAME/N/` versions.
 
     Raises:
@@ -67,7 +68,7 @@ def _from_folder(path: Path) -> Source:
         return Source("artifact", str(path), read_manifest(path).ref)
     if (path / "config.json").is_file():
         return Source("folder", str(path), ModelRef(slug(path.name), 1))
-    newest = max(_versions(path), default=None)
+    newest = _newest_released(path)
     if newest is not None:
         return _from_folder(path / str(newest))
     raise ModelNotFoundError(f"{path} has neither {MANIFEST} nor config.json")
@@ -78,10 +79,17 @@ def _from_root(root: Path, model: str) -> Source | None:
         name, version = parse_pin(model)
     except InvalidInputError:
         return None
-    versions = _versions(root / name)
     if version is None:
-        version = max(versions, default=None)
-    return _from_folder(root / name / str(version)) if version in versions else None
+        version = _newest_released(root / name)
+    return _from_folder(root / name / str(version)) if version in _versions(root / name) else None
+
+
+def _newest_released(folder: Path) -> int | None:
+    """What a name alone stands for: what the gate let wait, or rejected, is asked for by number."""
+    for version in sorted(_versions(folder), reverse=True):
+        if read_manifest(folder / str(version)).status == "released":
+            return version
+    return None
 
 
 def _versions(folder: Path) -> set[int]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 from assay.models.scorer import EncodedInput, Scorer
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from assay.models.inputs import InputEncoder, InputFormat
     from assay.models.members import Members
     from assay.models.scorer import Truncate
@@ -48,3 +50,15 @@ class RewardModel(Scorer):
     def score(self, batch: Sequence[EncodedInput]) -> NDArray[np.float64]:
         """See `Scorer.score`."""
         return self.members.score(batch).double().numpy()
+
+    def tensors(self) -> Iterator[Tensor]:
+        """See `Scorer.tensors`."""
+        return self.members.tensors()
+
+    def park(self) -> bool:
+        """See `Scorer.park`."""
+        return self.members.park()
+
+    def unpark(self) -> None:
+        """See `Scorer.unpark`."""
+        self.members.unpark()

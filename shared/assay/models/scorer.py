@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 from abc import ABC, abstractmethod
 from array import array
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Literal
@@ -19,6 +19,7 @@ from assay.schemas.models import ModelCard
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
+    from torch import Tensor
 
     from assay.schemas.text import Completion, Prompt
 
@@ -89,3 +90,15 @@ class Scorer(ABC):
         Equal to scoring each input alone, without padding, within float tolerance. Scores may
         be non-finite: the caller checks, so that one bad input does not take others with it.
         """
+
+    def tensors(self) -> Iterator[Tensor]:
+        """Its weights, those that it shares with other versions included; each may come twice."""
+        return iter(())
+
+    def park(self) -> bool:
+        """Move weights that nobody shares to CPU memory; False where that makes no room."""
+        return False
+
+    def unpark(self) -> None:
+        """Move them back."""
+        raise NotImplementedError("nothing of it was parked")

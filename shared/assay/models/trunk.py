@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from inspect import ismethod
 from typing import Any
+from weakref import WeakMethod
 
 import torch
 from torch import Tensor, nn
@@ -52,13 +54,17 @@ class SharedTrunk:
         for index in range(layers):
             layer = stack[index]
             # An instance attribute, so that the class, hooks and parameter names stay untouched.
-            layer.forward = self._wrap(layer.forward, last=index == layers - 1)
+            layer.forward = self._wrap(_weak(layer.forward), last=index == layers - 1)
 
-    def _wrap(self, forward: Callable[..., Any], *, last: bool) -> Callable[..., Any]:
+    def _wrap(
+        self, original: Callable[[], Callable[..., Any] | None], *, last: bool
+    ) -> Callable[..., Any]:
         def shared_forward(hidden_states: Tensor, *args: object, **kwargs: object) -> Any:
             if self._replaying:
                 given = self._hidden if last and self._hidden is not None else hidden_states
                 return self._as_returned(given)
+            forward = original()
+            assert forward is not None  # noqa: S101 - its layer is being called
             output = forward(hidden_states, *args, **kwargs)
             if last:
                 is_tuple = isinstance(output, tuple)
@@ -102,3 +108,8 @@ class SharedTrunk:
         with torch.inference_mode():
             model(**inputs)
         return self.take_hidden()
+
+
+def _weak(forward: Callable[..., Any]) -> Callable[[], Callable[..., Any] | None]:
+    """A layer's method without a hold on the layer, which would otherwise keep itself alive."""
+    return WeakMethod(forward) if ismethod(forward) else lambda: forward

@@ -98,7 +98,12 @@ class Bucket(Place):
                 return
 
     def put(self, source: Path, path: str, digests: Mapping[str, str], last: str) -> bool:
-        """Upload a folder, read it back, and then write the file that makes it count."""
+        """Upload a folder, read it back, and then write the file that makes it count.
+
+        Half an upload that a crash left is overwritten. So two different folders must not go to one
+        path at the same time: one of them is refused, but the other may be found damaged. Numbers
+        by `Store.reserve` see to it.
+        """
         if self.read(f"{path}/{last}") is not None:
             return False
         for file in digests:

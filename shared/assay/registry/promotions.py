@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import uuid
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, Mapping
 from functools import partial
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -160,7 +160,7 @@ class Registry:
         """Wake the listeners, for a change that is not on the board; `swap` does so itself."""
         await self._redis.publish(self._hints, "hint")
 
-    async def hints(self) -> AsyncIterator[None]:
+    async def hints(self) -> AsyncGenerator[None]:
         """One item for each hint; ends with DependencyError when the connection breaks."""
         async with self._redis.pubsub() as listener:
             async with redis_errors():

@@ -15,8 +15,10 @@ class Limits:
     Attributes:
         quiet_ms: idle time on every replica that counts as a gap between groups.
         quiet_deadline_s: longest wait for such a gap, from the moment that all have loaded.
-        hold_s: how long doors may be closed; also how old a replica's word may be that its door
-            is closed, as a door opens by itself when its replica hears nothing for that long.
+        hold_s: how long doors may be closed; a door opens by itself when its replica hears nothing
+            for that long. A replica's word that its door is closed counts for half of it, so that
+            the door is still closed when the flip reaches it. A member that was not heard for all
+            of it may be dead: no door closes until it is back, or gone.
     """
 
     quiet_ms: float = 500.0
@@ -36,9 +38,10 @@ def advance(
 
     prepare: until every member has the version resident. wait: until all have been idle for
     `quiet_ms`, or the quiet deadline has passed. hold: until all have closed their doors; a member
-    that got busy in between leads back to wait while the deadline allows. flip: the aliases have
-    moved and each replica follows; done when all have. A member that lacks the version leads back
-    to prepare, and one that failed to load it to refused, until the flip.
+    that got busy in between leads back to wait while the deadline allows, one that fell silent in
+    any case. flip: the aliases have moved and each replica follows; done when all have. Until the
+    flip a member that lacks the version leads back to prepare, and one that failed to load it to
+    refused.
 
     Whoever swaps in a `done` has written the aliases to the store before. A replica that could not
     reach Redis for a while lets `MEMBER_S` pass before it decides again: the others' heartbeats
@@ -57,7 +60,7 @@ def advance(
     if promotion.state == "flip":
         behind = [each for each in replicas if each.epoch < promotion.epoch]
         return None if behind or not replicas else _to(board, replicas, state="done")
-    step = _prepared(board, promotion, replicas, now_s)
+    step = _prepared(board, promotion, replicas, now_s, limits)
     if step is not None or promotion.state == "prepare" or not replicas:
         return step
     if promotion.state == "wait":
@@ -66,7 +69,11 @@ def advance(
 
 
 def _prepared(
-    board: Board, promotion: Promotion, replicas: Sequence[ReplicaState], now_s: float
+    board: Board,
+    promotion: Promotion,
+    replicas: Sequence[ReplicaState],
+    now_s: float,
+    limits: Limits,
 ) -> Board | None:
     """Whether all have loaded the version: the way on from prepare, or back to it, or out."""
     version = promotion.version
@@ -78,7 +85,7 @@ def _prepared(
         return _to(board, replicas, state="prepare") if missing else None
     if replicas and not missing:
         since_s = now_s if promotion.wait_since_s is None else promotion.wait_since_s
-        if promotion.swap_when == "now":
+        if promotion.swap_when == "now" and not _silent(replicas, now_s, limits):
             return _to(board, replicas, state="hold", wait_since_s=since_s, hold_since_s=now_s)
         return _to(board, replicas, state="wait", wait_since_s=since_s)
     if now_s >= promotion.deadline_s:
@@ -94,6 +101,8 @@ def _wait(
     now_s: float,
     limits: Limits,
 ) -> Board | None:
+    if _silent(replicas, now_s, limits):
+        return None
     if _may_wait(promotion, now_s, limits) and _busy(replicas, limits):
         return None
     return _to(board, replicas, state="hold", hold_since_s=now_s)
@@ -114,7 +123,7 @@ def _hold(
         return _flip(board, promotion, replicas)
     if now_s - (promotion.hold_since_s or 0.0) < limits.hold_s:
         return None
-    if may_wait:
+    if may_wait or _silent(replicas, now_s, limits):
         return _to(board, replicas, state="wait")
     names = ", ".join(open_doors)
     return _refuse(board, replicas, f"did not hold requests back in time: {names}")
@@ -145,8 +154,12 @@ def _busy(replicas: Sequence[ReplicaState], limits: Limits) -> bool:
     return any(each.idle_ms < limits.quiet_ms for each in replicas)
 
 
+def _silent(replicas: Sequence[ReplicaState], now_s: float, limits: Limits) -> bool:
+    return any(now_s - each.at_s >= limits.hold_s for each in replicas)
+
+
 def _holds(replica: ReplicaState, promotion: Promotion, now_s: float, limits: Limits) -> bool:
-    return replica.held == promotion.epoch and now_s - replica.at_s < limits.hold_s
+    return replica.held == promotion.epoch and now_s - replica.at_s < limits.hold_s / 2
 
 
 def _refuse(board: Board, replicas: Sequence[ReplicaState], reason: str) -> Board:

@@ -180,7 +180,7 @@ class Store:
         return held
 
     def collect(self, name: str, keep: int, leased: set[int]) -> list[int]:
-        """Delete old versions; their numbers stay taken.
+        """Delete old versions; their numbers stay taken, as the newest version is always kept.
 
         Kept are the newest `keep`, those under an alias and their parents, and those leased.
 
@@ -190,7 +190,6 @@ class Store:
         gone = self.collectable(name, keep, leased)
         with self._place.errors():
             for version in gone:
-                self._place.create(f"{name}/reserved/{version}", b"")
                 self._place.remove(f"{name}/{version}", MANIFEST)
         return gone
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import AsyncIterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 
 import numpy as np
@@ -42,8 +43,10 @@ class Gate:
 async def batcher(
     scorer: ToyScorer, tokens: int = 1000, queue: int = 100, cache: int = 0
 ) -> AsyncIterator[Batcher]:
+    thread = ThreadPoolExecutor(1)
     made = Batcher(
         scorer,
+        thread,
         max_batch_tokens=tokens,
         max_queue_texts=queue,
         cache_bytes=cache,
@@ -54,6 +57,7 @@ async def batcher(
         yield made
     finally:
         await made.close()
+        thread.shutdown(wait=False)
 
 
 async def test_rows_come_back_in_the_order_of_the_request() -> None:

@@ -17,6 +17,7 @@ from typer.testing import CliRunner
 from assay.errors import DataError
 from assay.models.loading import load
 from assay.models.manifest import read_manifest
+from assay.registry.store import Store
 from reward_trainer.__main__ import app
 from reward_trainer.fit.run import FitSettings, fit
 
@@ -48,8 +49,10 @@ def test_fit_learns_saves_measures_and_calibrates_an_ensemble(
     settings = FitSettings(
         recipe="bt", changes=changes, data=data, out=tmp_path / "store", device="cpu"
     )
-    (one, shown), (two, _) = run(settings), run(settings)
-    assert [one.name, two.name] == ["1", "2"]
+    one, shown = run(settings)
+    assert Store(str(tmp_path / "store")).reserve(one.parent.name, "by another") == 2
+    two, _ = run(settings)
+    assert [one.name, two.name] == ["1", "3"]
     assert "toy" in shown
     assert "tensorboard --logdir" in shown
     first, second = load(str(one)), load(str(two))

@@ -1,0 +1,1 @@
+"""How a replica follows promotions: loading beside the old version, holding requests, switching."""
