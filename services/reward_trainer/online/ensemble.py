@@ -53,16 +53,20 @@ class LearningEnsemble:
     def __init__(self, members: Members, options: RuleOptions, dropout: float) -> None:
         self.members = members
         self._options = options
-        self._weights = [_trained(members, index) for index in range(members.count)]
-        if not all(self._weights):
+        self._weights = [_own_weights(members, index) for index in range(members.count)]
+        biases = {id(head.bias) for head in members.heads()}
+        self._trained = [
+            [weight for weight in own.values() if id(weight) not in biases] for own in self._weights
+        ]
+        if not all(self._trained):
             raise ModelLoadError("a member has no weights to train")
         for model in _models(members):
             model.requires_grad_(False)
         for pooler in _poolers(members):
             layers = [*transformer_layers(pooler.model)][_trunk_layers(members) :]
             set_dropout(pooler.model, layers, dropout)
-        for weights in self._weights:
-            for weight in weights.values():
+        for weights in self._trained:
+            for weight in weights:
                 weight.requires_grad_(True)
         self.renew()
 
@@ -73,10 +77,10 @@ class LearningEnsemble:
 
     def renew(self) -> None:
         """Optimizers without a past."""
-        self.learners = [Learner([*own.values()], self._options) for own in self._weights]
+        self.learners = [Learner(own, self._options) for own in self._trained]
 
     def weights(self) -> list[dict[str, Tensor]]:
-        """A copy of each member's trained weights, on the CPU, by name."""
+        """A copy of what each member has for itself, on the CPU, by name."""
         return [
             {name: weight.detach().cpu().clone() for name, weight in own.items()}
             for own in self._weights
@@ -161,12 +165,8 @@ def _trunk_layers(members: Members) -> int:
     return 0 if trunk is None else trunk.layers
 
 
-def _trained(members: Members, index: int) -> dict[str, nn.Parameter]:
-    bias = members.heads()[index].bias
-    if isinstance(members, AdapterMembers):
-        named = members.model.named_parameters()
-        mark = f".{members.names[index]}."
-        own = {name: weight for name, weight in named if mark in name}
-    else:
-        own = dict(_poolers(members)[index].model.named_parameters())
-    return {name: weight for name, weight in own.items() if weight is not bias}
+def _own_weights(members: Members, index: int) -> dict[str, nn.Parameter]:
+    if not isinstance(members, AdapterMembers):
+        return dict(_poolers(members)[index].model.named_parameters())
+    mark = f".{members.names[index]}."
+    return {name: weight for name, weight in members.model.named_parameters() if mark in name}

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 
 from assay.models.loading import load
@@ -20,9 +21,11 @@ from reward_trainer.fit.measuring import input_pairs
 from reward_trainer.fit.pairs import Pair
 from reward_trainer.gate.data import GateData
 from reward_trainer.gate.evaluate import evaluate
+from reward_trainer.gate.measuring import Measured, measure
 from reward_trainer.gate.report import GateReport
 from reward_trainer.online.crash import Crash
 from reward_trainer.online.learning import Learning
+from reward_trainer.online.state import State
 from reward_trainer.online.versions import Versions
 
 
@@ -87,8 +90,14 @@ class Publisher:
         ref = ModelRef(state.model, version)
         if version in store.versions(state.model):
             return Judged(version, _verdict(store.manifest(ref)), None)
-        folder = self._draft(learning, ref)
-        report = self._judge(learning, folder, anchor)
+        data = self._data(state)
+        first = measure(self._versions.load(anchor), data)
+        parent = first
+        if state.parent != anchor:
+            parent = measure(self._versions.load(state.parent), data)
+        folder = self._draft(learning, ref, first)
+        candidate = load(str(folder), LoadOptions(device=self._versions.device))
+        report = evaluate(candidate, parent, first, data)
         self._crash.at("after_gate")
         manifest = Manifest.model_validate_json((folder / MANIFEST).read_bytes())
         status = "candidate" if report.passed else "rejected"
@@ -103,22 +112,18 @@ class Publisher:
             self._crash.at("after_publish")
             shutil.rmtree(self._folder, ignore_errors=True)
 
-    def _draft(self, learning: Learning, ref: ModelRef) -> Path:
+    def _draft(self, learning: Learning, ref: ModelRef, anchor: Measured) -> Path:
+        """Save a version whose scores lie where the anchor's lie, before anybody sees it."""
         shutil.rmtree(self._folder, ignore_errors=True)
-        ensemble, encoder = learning.ensemble, learning.encoder
+        members, encoder = learning.ensemble.members, learning.encoder
         pairs = input_pairs(encoder, self._evidence.held)
-        with _same_offsets(ensemble.members):
-            return save(
-                ensemble.members, encoder, self._manifest(learning, ref), self._folder, pairs
-            )
+        manifest = self._manifest(learning, ref)
+        with _same_offsets(members):
+            return save(members, encoder, manifest, self._folder, pairs, _level(anchor))
 
-    def _judge(self, learning: Learning, folder: Path, anchor: int) -> GateReport:
-        state, evidence = learning.state, self._evidence
-        candidate = load(str(folder), LoadOptions(device=self._versions.device))
-        parent = self._versions.load(state.parent)
-        data = GateData(held=evidence.held, groups=state.intake.held, probe=evidence.probe())
-        first = parent if anchor == state.parent else self._versions.load(anchor)
-        return evaluate(candidate, parent, first, data)
+    def _data(self, state: State) -> GateData:
+        evidence = self._evidence
+        return GateData(held=evidence.held, groups=state.intake.held, probe=evidence.probe())
 
     def _manifest(self, learning: Learning, ref: ModelRef) -> Manifest:
         state = learning.state
@@ -148,6 +153,12 @@ class Publisher:
                 **made,
             }
         )
+
+
+def _level(anchor: Measured) -> float:
+    """The mean score that the anchor gives the held-out texts."""
+    texts = np.unique(anchor.layout.held)
+    return float(anchor.mean[texts].mean()) if len(texts) else 0.0
 
 
 def _verdict(manifest: Manifest) -> GateReport:

@@ -25,12 +25,14 @@ QUANTILES = 101
 _BATCH_TOKENS = 4096
 
 
-def calibrate(members: Members, pairs: Sequence[PairInputs]) -> Calibration:
+def calibrate(members: Members, pairs: Sequence[PairInputs], level: float = 0.0) -> Calibration:
     """Centre the members' heads in place and measure the ensemble.
 
     Args:
         members: two or more; each head must have a bias.
         pairs: encoded (chosen, rejected); the mean is taken over their distinct texts.
+        level: the mean that every member gets. A version that takes over from another one gets
+            that one's, so that the scores of a policy in training do not jump.
 
     Returns:
         The offsets that were taken off, the fitted temperature and the quantiles of the ensemble
@@ -38,7 +40,7 @@ def calibrate(members: Members, pairs: Sequence[PairInputs]) -> Calibration:
     """
     texts = list({side.digest: side for pair in pairs for side in pair}.values())
     scores = score_all(members, texts)
-    offsets = scores.mean(axis=0)
+    offsets = scores.mean(axis=0) - level
     _centre(members, offsets)
     rows = {text.digest: index for index, text in enumerate(texts)}
     chosen = scores[[rows[pair[0].digest] for pair in pairs]]
