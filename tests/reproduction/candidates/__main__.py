@@ -14,20 +14,18 @@ from rich.console import Console
 
 from assay.errors import AssayError
 from reproduction.candidates.evidence import Evidence, read_evidence
-from reproduction.candidates.making import (
+from reproduction.candidates.subject import (
     ADAPTERS,
     HEADS,
+    Subject,
     by_length,
-    changeable,
-    embedded,
     randomise,
     recalibrated,
-    trained,
 )
 from reward_trainer.fit.progress import quieten_libraries
 from reward_trainer.gate.data import GateData
 from reward_trainer.gate.evaluate import evaluate
-from reward_trainer.gate.measuring import Measured, measure
+from reward_trainer.gate.measuring import Measured
 from reward_trainer.gate.report import GateReport
 from reward_trainer.preferences.writing import replacing
 
@@ -73,39 +71,41 @@ def main(
 
 
 def _candidates(evidence: Evidence) -> Iterator[Judged]:
-    data, model = evidence.data, embedded()
-    parent = measure(model, data)
-    yield Judged("the parent itself", "", evaluate(parent, parent, parent, data))
-    with changeable(model, HEADS) as weights:
-        randomise(weights, seed=0)
-        random = evaluate(model, parent, parent, data)
-    yield Judged("random head", "accuracy_parent", random)
-    with changeable(model, HEADS) as weights:
+    data, subject = evidence.data, Subject(evidence.data)
+    parent = subject.measured()
+
+    def judged(name: str, meant: str, candidate: Measured) -> Judged:
+        return Judged(name, meant, evaluate(candidate, parent, parent, data))
+
+    yield judged("the parent itself", "", parent)
+    with subject.changing(HEADS) as weights:
+        randomise(weights)
+        yield judged("random head", "accuracy_parent", subject.measured())
+    with subject.changing(HEADS) as weights:
         for weight in weights:
             weight.mul_(2.0)
-        inflated = evaluate(model, parent, parent, data)
-    yield Judged("scale doubled", "score_std", inflated)
+        yield judged("scale doubled", "score_std", subject.measured())
     yield _walk(replace(data, groups=(), probe=()))
-    longer = trained(by_length(evidence.arguments), _STEPS)
-    report = evaluate(longer, parent, parent, data)
-    yield Judged("trained to prefer length", "length_correlation", report)
+    subject.train(by_length(evidence.arguments), _STEPS)
+    yield judged("trained to prefer length", "length_correlation", subject.measured())
+    inverted = Subject(data)
     mixed = [*evidence.arguments[: len(evidence.recent)], *(p.swapped() for p in evidence.recent)]
-    report = evaluate(trained(mixed, 2 * _STEPS), parent, parent, data)
-    yield Judged("inverted on the probe", "probe_parent", report)
+    inverted.train(mixed, 2 * _STEPS)
+    yield judged("inverted on the probe", "probe_parent", inverted.measured())
 
 
 def _walk(data: GateData) -> Judged:
     """Steps in one wrong direction, each judged beside the one before."""
-    model = embedded()
-    anchor = parent = measure(model, data)
+    subject = Subject(data)
+    anchor = parent = subject.measured()
     report, steps = evaluate(anchor, anchor, anchor, data), 0
-    with changeable(model, ADAPTERS) as weights:
+    with subject.changing(ADAPTERS) as weights:
         torch.manual_seed(0)
         wrong = [torch.randn(weight.shape) * weight.std() for weight in weights]
         while report.passed and steps < _WALK:
             for weight, direction in zip(weights, wrong, strict=True):
                 weight.add_(direction, alpha=_STRIDE)
-            candidate: Measured = recalibrated(measure(model, data), anchor)
+            candidate = recalibrated(subject.measured(), anchor)
             report = evaluate(candidate, parent, anchor, data)
             parent, steps = candidate, steps + 1
     return Judged(f"slightly worse each time, the {steps}th of {_WALK}", "accuracy_anchor", report)

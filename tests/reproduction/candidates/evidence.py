@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from random import Random
 
@@ -21,7 +21,7 @@ class Evidence:
     """Parts of the embedded model's own split.
 
     Attributes:
-        data: arguments on its test topics; samples of a policy after RLHF; as a probe dialogues.
+        data: arguments on its dev and test topics; samples after RLHF; dialogues as a probe.
         arguments: pairs of its training topics.
         recent: dialogues that are not in the probe.
     """
@@ -45,7 +45,11 @@ def read_evidence(folder: Path) -> Evidence:
     groups = [Group(prompt, prompt, samples[prompt]) for prompt in sorted(samples)[:_GROUPS]]
     return Evidence(
         GateData(
-            held=[pair for pair in split.test if pair.source == ARGUMENTS],
+            held=[
+                replace(pair, root="")  # a prompt a cluster: there are five topics
+                for pair in (*split.dev, *split.test)
+                if pair.source == ARGUMENTS
+            ],
             groups=groups,
             probe=recent[:_PROBE],
         ),

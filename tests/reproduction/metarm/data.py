@@ -26,6 +26,7 @@ ARGUMENTS, SAMPLES = "ukpconvarg1_strict", "policy_samples_rl_drift"
 START = "OpenAssistant/oasst-sft-6-llama-30b"
 CHECKPOINTS = tuple(f"OpenAssistant/oasst-rlhf-1-llama-30b-{n}k-steps" for n in (1, 2, 3, 8))
 K_SAMPLES = 5
+START_GROUPS, END_GROUPS, TOPIC_GROUPS = "SFT", "RLHF 8k", "unseen topics"
 _TRAINED, _READ = 0.6, 1 / 3
 _SALT = "metarm"
 
@@ -105,7 +106,7 @@ def make_fold(data: Data, scale: Scale, fold: int) -> Fold:
         original=original,
         shifted=shifted,
         meta={"policy": policy, "topics": [read]},
-        measured={**measured, "unseen topics": unread},
+        measured={**measured, TOPIC_GROUPS: unread},
     )
 
 
@@ -142,7 +143,10 @@ def _policy_groups(
         return [Group(prompt, prompt, samples[policy][prompt]) for prompt in chosen]
 
     phases = [groups(policy, free[:each]) for policy in CHECKPOINTS]
-    return phases, {"SFT": groups(START, kept), "RLHF 8k": groups(CHECKPOINTS[-1], kept)}
+    return phases, {
+        START_GROUPS: groups(START, kept),
+        END_GROUPS: groups(CHECKPOINTS[-1], kept),
+    }
 
 
 def _argument_groups(pairs: Sequence[Pair], scale: Scale) -> tuple[list[Group], list[Group]]:

@@ -78,6 +78,7 @@ class Grid:
     ) -> None:
         self._scale, self._cells, self._console = scale, cells, console
         self._bench = Bench(scale, work, device, TrunkCache(work / "trunk"))
+        self._last: tuple[tuple[int, int], Model] | None = None
         self._folds = [make_fold(data, scale, fold) for fold in range(scale.folds)]
 
     def run(self, only: Sequence[str] = ()) -> None:
@@ -109,10 +110,17 @@ class Grid:
         return self._cells.run(spec.name, config, data, lambda: self._work(spec)).minutes
 
     def _work(self, spec: Spec) -> Adapted:
-        fold = self._folds[spec.fold]
-        model = Model(self._bench, fold, spec.seed)
+        fold, model = self._folds[spec.fold], self._model(spec)
+        model.reset()
         adapt(model, self._bench, fold, spec.variant, spec.seed)
         return measure(model, fold)
+
+    def _model(self, spec: Spec) -> Model:
+        """The base model; that of the last cell is kept."""
+        key = spec.fold, spec.seed
+        if self._last is None or self._last[0] != key:
+            self._last = key, Model(self._bench, self._folds[spec.fold], spec.seed)
+        return self._last[1]
 
 
 def _data_digest(fold: Fold) -> str:

@@ -65,6 +65,9 @@ class Model:
         load_weights(self._member.model, {name: weights[name] for name in own})
         self._encoder, self._trunk = ensemble.encoder(recipe.train_tokens), bench.trunk
         self._trunk_id = ensemble.trunk_id
+        parameters = self._member.model.parameters()
+        self._weights = [weight for weight in parameters if weight.requires_grad]
+        self._start = [weight.detach().clone() for weight in self._weights]
         self._scorer = StepScorer(self._member)
         collate = self._member.pooler.collate
         self._collate = StepCollator(collate, lambda t: self._trunk[self._trunk_id, t.digest])
@@ -72,8 +75,13 @@ class Model:
     def learner(self, bench: Bench, variant: Variant) -> Learner:
         """The trained weights with the optimizers of a rule."""
         assert variant.rule is not None
-        weights = [p for p in self._member.model.parameters() if p.requires_grad]
-        return Learner(weights, bench.scale.rule_options(variant.rule))
+        return Learner(self._weights, bench.scale.rule_options(variant.rule))
+
+    @torch.no_grad()
+    def reset(self) -> None:
+        """Put the base model's weights back."""
+        for weight, start in zip(self._weights, self._start, strict=True):
+            weight.copy_(start)
 
     def scores(self, prompts: Sequence[tuple[str, str]], *, dropout: bool = False) -> Tensor:
         """Scores of (prompt, completion), shape [texts]."""

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 from reproduction.cells import Adapted, Cells, Ranked, Separated
 from reproduction.metarm.collected import Collected
-from reproduction.metarm.data import CHECKPOINTS, START
+from reproduction.metarm.data import CHECKPOINTS, END_GROUPS, START, TOPIC_GROUPS
 from reproduction.metarm.estimates import Measure, estimate
-from reproduction.metarm.scales import METAS, NONE, RULES, VANILLA, Meta, Scale, Variant
+from reproduction.metarm.scales import NONE, VANILLA, VARIANTS, Scale, Variant
 from reward_trainer.evaluate.statistics import Estimate
 from reward_trainer.preferences.writing import replacing
 
@@ -33,6 +33,7 @@ moves. Both are measured on groups that no rule reads, without dropout. Differen
 base model, batches, and topic or prompt; intervals are 95 % bootstraps over topics or prompts and
 seeds at once. `seeds` is the lowest and the highest difference of a seed.
 """
+UPDATED = [variant for variant in VARIANTS if variant not in (NONE, VANILLA)]
 _RUNNING = """
 ## Run it
 
@@ -58,10 +59,12 @@ def write_report(out: Path, scale: Scale) -> None:
     """
     collected = Collected(scale, Cells(out / "cells" / scale.name))
     lines = [_ABOUT, *_setting(collected), _DESIGN]
-    if len(collected.seeds) >= 2:
+    if len(collected.seeds) == 1:
+        lines.append("One seed is complete: the intervals hold no spread over seeds.")
+    if collected.seeds:
         lines += [*_findings(collected), *_accuracy(collected), *_separation(collected)]
     else:
-        lines.append("No numbers: fewer than two seeds are complete.")
+        lines.append("No numbers: no seed is complete.")
     with replacing(out / "README.md") as file:
         file.write(
             ("\n".join([*lines, _RUNNING.format(scale=scale.name)]).rstrip() + "\n").encode()
@@ -88,23 +91,41 @@ def _setting(collected: Collected) -> Iterator[str]:
 
 def _findings(collected: Collected) -> Iterator[str]:
     """What the default of the online trainer rests on."""
-    gains = {
-        (rule, meta): estimate(_over_vanilla(collected, Variant(rule=rule, meta=meta), _shifted))
-        for meta in METAS
-        for rule in RULES
-    }
-    (rule, meta), best = max(gains.items(), key=lambda item: item[1].value)
-    sure = [f"`{rule}` on `{meta}`" for (rule, meta), gain in gains.items() if (gain.low or 0) > 0]
+    gains = {v: estimate(_ranked_over_vanilla(collected, v, _shifted)) for v in UPDATED}
+    best = max(gains, key=lambda variant: gains[variant].value)
     yield "\n## What came out\n"
     yield (
-        f"Highest shifted accuracy over vanilla continuation: `{rule}` on `{meta}`, "
-        f"{_signed(best)}. "
-        + (
-            f"The lower bound is above 0 for {', '.join(sure)}."
-            if sure
-            else "No rule has a lower bound above 0: none is shown to beat vanilla continuation."
-        )
+        f"- Highest shifted accuracy over vanilla continuation: {_called(best)}, "
+        f"{_signed(gains[best])}. {len(gains)} comparisons, none of them corrected for that."
     )
+    originals = {v: estimate(_ranked_over_vanilla(collected, v, _original)) for v in UPDATED}
+    yield f"- Shifted accuracy beside vanilla: {_told_apart(gains)}."
+    yield f"- Original accuracy beside vanilla: {_told_apart(originals)}."
+    for title, values in (("J", _j), ("|d| / std", _relative)):
+        for name in (END_GROUPS, TOPIC_GROUPS):
+            moved = {
+                v: estimate(_separated_over_vanilla(collected, v, name, values)) for v in UPDATED
+            }
+            yield f"- {title} on `{name}` beside vanilla: {_told_apart(moved)}."
+
+
+def _told_apart(found: Mapping[Variant, Estimate]) -> str:
+    """Which rules' intervals lie on one side of 0."""
+    up = [_called(v) for v, e in found.items() if e.low is not None and e.low > 0]
+    down = [_called(v) for v, e in found.items() if e.high is not None and e.high < 0]
+    parts = [
+        f"{word} under {', '.join(names)}"
+        for word, names in (("higher", up), ("lower", down))
+        if names
+    ]
+    rest = len(found) - len(up) - len(down)
+    if rest:
+        parts.append(f"not told apart under {'the other ' if parts else 'all '}{rest}")
+    return "; ".join(parts)
+
+
+def _called(variant: Variant) -> str:
+    return f"`{variant.rule}` on `{variant.meta}`"
 
 
 def _accuracy(collected: Collected) -> Iterator[str]:
@@ -114,13 +135,13 @@ def _accuracy(collected: Collected) -> Iterator[str]:
         "| over vanilla |"
     )
     yield "| --- | --- | --- | --- | --- | --- | --- |"
-    for variant in _rows():
+    for variant in VARIANTS:
         shifted, original = (collected.ranked(variant, part) for part in (_shifted, _original))
         cells = [_value(estimate(shifted)), "", "", _value(estimate(original)), ""]
         if variant != VANILLA:
-            gain = _over_vanilla(collected, variant, _shifted)
+            gain = _ranked_over_vanilla(collected, variant, _shifted)
             cells[1:3] = [_signed(estimate(gain)), _seeds(gain)]
-            cells[4] = _signed(estimate(_over_vanilla(collected, variant, _original)))
+            cells[4] = _signed(estimate(_ranked_over_vanilla(collected, variant, _original)))
         yield f"{_start(variant)} {' | '.join(cells)} |"
 
 
@@ -130,28 +151,30 @@ def _separation(collected: Collected) -> Iterator[str]:
         yield f"\n## {title} of groups that no rule reads\n"
         yield f"| rule | groups | {' | '.join(f'{name} | over vanilla' for name in names)} |"
         yield f"| --- | --- |{' --- | --- |' * len(names)}"
-        for variant in _rows():
+        for variant in VARIANTS:
             cells = []
             for name in names:
-                measure = collected.separated(variant, name, values)
-                vanilla = collected.separated(VANILLA, name, values)
-                over = "" if variant == VANILLA else _signed(estimate(measure.minus(vanilla)))
-                cells += [_value(estimate(measure)), over]
+                gain = _separated_over_vanilla(collected, variant, name, values)
+                over = "" if variant == VANILLA else _signed(estimate(gain))
+                cells += [_value(estimate(collected.separated(variant, name, values))), over]
             yield f"{_start(variant)} {' | '.join(cells)} |"
 
 
-def _rows() -> list[Variant]:
-    return [NONE, VANILLA, *(Variant(rule=rule, meta=meta) for meta in METAS for rule in RULES)]
-
-
 def _start(variant: Variant) -> str:
-    meta: Meta | str = variant.meta or ""
-    return f"| {variant.rule or 'none'} | {meta} |"
+    return f"| {variant.rule or 'none'} | {variant.meta or ''} |"
 
 
-def _over_vanilla(collected: Collected, variant: Variant, part: object) -> Measure:
-    chosen = _shifted if part is _shifted else _original
-    return collected.ranked(variant, chosen).minus(collected.ranked(VANILLA, chosen))
+def _ranked_over_vanilla(
+    collected: Collected, variant: Variant, part: Callable[[Adapted], Ranked]
+) -> Measure:
+    return collected.ranked(variant, part).minus(collected.ranked(VANILLA, part))
+
+
+def _separated_over_vanilla(
+    collected: Collected, variant: Variant, name: str, values: Callable[[Separated], list[float]]
+) -> Measure:
+    vanilla = collected.separated(VANILLA, name, values)
+    return collected.separated(variant, name, values).minus(vanilla)
 
 
 def _shifted(result: Adapted) -> Ranked:

@@ -92,13 +92,13 @@ SCALES = {
         Scale(
             name="cpu",
             folds=2,
-            seeds=4,
+            seeds=3,
             train_pairs=1600,
-            steps=40,
+            steps=32,
             batch_pairs=8,
             batch_groups=3,
             k=5,
-            eval_prompts=40,
+            eval_prompts=24,
             options={
                 "learning_rate": 3e-4,
                 "ascent_rate": 3e-4,

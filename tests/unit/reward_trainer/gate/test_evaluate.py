@@ -180,6 +180,19 @@ def test_without_a_probe_the_shift_is_unverified(data: GateData) -> None:
     assert report.shift == "unverified"
 
 
+def test_a_probe_must_clear_the_candidate_beside_both_versions(data: GateData) -> None:
+    """As good as a parent that may be worse than the anchor is not enough."""
+
+    def shaken(prompt: str, text: str) -> float:
+        noise = 2.5 * chance(text[::-1]) if prompt.startswith("recent") else 0
+        return good(prompt, text) + noise
+
+    report = evaluate(scorer(shaken), scorer(shaken), scorer(good), data)
+
+    assert report.passed
+    assert report.shift == "unverified"
+
+
 def test_versions_that_were_measured_are_not_scored_again(data: GateData) -> None:
     parent = measure(scorer(good), data)
 
