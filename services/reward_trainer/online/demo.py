@@ -76,8 +76,10 @@ def command(
     settings = DemoSettings() if home is None else DemoSettings(home=home)
     folder = settings.home.expanduser().absolute()
     try:
-        with Client(url, key=key) as client, _pairs_written(folder) as path:
-            _run(client, folder, path)
+        with Client(url, key=key) as client:
+            serving = _serving(client)
+            with _pairs_written(folder) as path:
+                _run(client, serving, folder, path)
     except AssayError as error:
         typer.echo(f"assay demo: {error.detail}", err=True)
         raise typer.Exit(1) from None
@@ -103,8 +105,7 @@ def _pairs_written(home: Path) -> Iterator[Path]:
         path.unlink(missing_ok=True)
 
 
-def _run(client: Client, home: Path, path: Path) -> None:
-    serving = client.model(_serving_name(client)).id
+def _run(client: Client, serving: str, home: Path, path: Path) -> None:
     typer.echo(f"serving {serving}; samples go to it, and the trainer reads them ...")
     told = _Told(home / _FOLDER / "trainer" / parse_pin(serving).name, client)
     posted = 0
@@ -124,8 +125,8 @@ def _run(client: Client, home: Path, path: Path) -> None:
         time.sleep(_POLL_S)
 
 
-def _serving_name(client: Client) -> str:
-    return parse_pin(client.models().data[0].id).name
+def _serving(client: Client) -> str:
+    return client.model(parse_pin(client.models().data[0].id).name).id
 
 
 def _post(client: Client, number: int) -> None:
