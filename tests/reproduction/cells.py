@@ -40,6 +40,38 @@ class Recovery(BaseModel):
     right_noisy: list[list[float]] = Field(description="The same by noisy labels.")
 
 
+class Ranked(BaseModel):
+    """How many pairs are ranked right, by topic."""
+
+    model_config = ConfigDict(frozen=True)
+
+    topics: list[str]
+    pairs: list[int]
+    right: list[float] = Field(description="Ties count half.")
+
+
+class Separated(BaseModel):
+    """How far groups of completions are told apart, sums over the groups of a topic or prompt."""
+
+    model_config = ConfigDict(frozen=True)
+
+    clusters: list[str]
+    groups: list[int]
+    separation: list[float] = Field(description="Normalised J.")
+    difference: list[float] = Field(description="Mean |difference| over the std of all scores.")
+
+
+class Adapted(BaseModel):
+    """A model after steps of an update rule."""
+
+    model_config = ConfigDict(frozen=True)
+
+    train_pairs: int
+    shifted: Ranked = Field(description="Pairs of topics that no label was seen of.")
+    original: Ranked = Field(description="Other texts of the topics that were trained on.")
+    separated: dict[str, Separated] = Field(description="By set of groups.")
+
+
 class Cell(BaseModel):
     """One file."""
 
@@ -51,7 +83,7 @@ class Cell(BaseModel):
     minutes: float
     cpu_minutes: float
     threads: int
-    result: Detection | Recovery
+    result: Detection | Recovery | Adapted
 
 
 class Cells:
@@ -82,7 +114,11 @@ class Cells:
             raise DataError(f"{path} is no cell: remove it ({error})") from error
 
     def run(
-        self, name: str, config: str, data: str, work: Callable[[], Detection | Recovery]
+        self,
+        name: str,
+        config: str,
+        data: str,
+        work: Callable[[], Detection | Recovery | Adapted],
     ) -> Cell:
         """Do a cell's work and keep the result."""
         start, cpu_start = time.monotonic(), time.process_time()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from reproduction.cells import Cell, Cells, Detection, Recovery
+from reproduction.cells import Adapted, Cell, Cells, Detection, Recovery
 from reproduction.plan import Spec, config_digest, specs
 from reproduction.scales import BASELINE, Candidate, Scale
 
@@ -57,5 +57,5 @@ class Collected:
     def _results(self, rate: float, candidate: Candidate | None) -> Iterable[Detection | Recovery]:
         for fold in range(self.scale.folds):
             cell = self._cells.get(Spec(rate, fold, candidate).name)
-            if cell is not None:
+            if cell is not None and not isinstance(cell.result, Adapted):
                 yield cell.result

@@ -187,7 +187,7 @@ def _finish(job: Job, folds: Sequence[Job], split: Split, out: Path, console: Co
     )
     try:
         pairs = input_pairs(encoder, calibration)
-        return save(members, encoder, manifest, out, pairs, strengths)
+        return save(members, encoder, manifest, out, pairs, cross_fitted=strengths)
     except (OSError, SafetensorError) as error:
         raise DataError(
             f"{manifest.ref} cannot be written to {out}: {error}; free some disk and run the same "

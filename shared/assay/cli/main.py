@@ -18,9 +18,12 @@ app.command(context_settings=up.PASS_ON_ALL)(up.serve)
 app.command()(score.score)
 app.add_typer(models.app, name="models")
 app.command(context_settings=up.PASS_ON_ALL)(services.fit)
+app.command(context_settings=up.PASS_ON_ALL)(services.train)
+app.command(context_settings=up.PASS_ON_ALL)(services.demo)
 app.command(context_settings=up.PASS_ON_ALL)(services.strength)
 app.command(context_settings=up.PASS_ON_ALL)(services.denoise)
 app.command(context_settings=up.PASS_ON_ALL)(services.evaluate)
+app.command(context_settings=up.PASS_ON_ALL)(services.probe)
 app.command(context_settings=up.PASS_ON_ALL)(services.bench)
 
 

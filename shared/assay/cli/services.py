@@ -15,6 +15,16 @@ def fit(context: typer.Context) -> None:
     _become("reward_trainer", ["fit", *context.args])
 
 
+def train(context: typer.Context) -> None:
+    """Learn from the policy's samples, online; `assay train --help` lists the flags."""
+    _become("reward_trainer", ["train", *context.args])
+
+
+def demo(context: typer.Context) -> None:
+    """Show the trainer at work beside `assay up --promote auto`; `assay demo --help`."""
+    _become("reward_trainer", ["demo", *context.args])
+
+
 def strength(context: typer.Context) -> None:
     """Measure how surely an ensemble agrees with each label; `assay strength --help`."""
     _become("reward_trainer", ["strength", *context.args])
@@ -28,6 +38,11 @@ def denoise(context: typer.Context) -> None:
 def evaluate(context: typer.Context) -> None:
     """Measure how well reward models rank pairs; `assay evaluate --help`."""
     _become("reward_trainer", ["evaluate", *context.args])
+
+
+def probe(context: typer.Context) -> None:
+    """Label recent samples for the trainer's gate; `assay probe --help`."""
+    _become("reward_trainer", ["probe", *context.args])
 
 
 def bench(context: typer.Context) -> None:

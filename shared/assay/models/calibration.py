@@ -28,7 +28,9 @@ _BATCH_TOKENS = 4096
 def calibrate(
     members: Members,
     pairs: Sequence[PairInputs],
+    *,
     cross_fitted: NDArray[np.float64] | None = None,
+    level: float = 0.0,
 ) -> Calibration:
     """Centre the members' heads in place and measure the ensemble.
 
@@ -37,6 +39,8 @@ def calibrate(
         pairs: encoded (chosen, rejected); the mean is taken over their distinct texts.
         cross_fitted: score(chosen) - score(rejected) of these pairs by members trained likewise
             but without them, shape [pairs, members]. None = no member was trained on the pairs.
+        level: the mean that every member gets. A version that takes over from another one gets
+            that one's, so that the scores of a policy in training do not jump.
 
     Returns:
         The offsets that were taken off, the fitted temperature and the quantiles of the ensemble
@@ -44,7 +48,7 @@ def calibrate(
     """
     texts = list({side.digest: side for pair in pairs for side in pair}.values())
     scores = score_all(members, texts)
-    offsets = scores.mean(axis=0)
+    offsets = scores.mean(axis=0) - level
     _centre(members, offsets)
     rows = {text.digest: index for index, text in enumerate(texts)}
     chosen = scores[[rows[pair[0].digest] for pair in pairs]]

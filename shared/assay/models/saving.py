@@ -23,12 +23,14 @@ def save(
     manifest: Manifest,
     store: Path,
     calibration_pairs: Sequence[PairInputs] | None = None,
+    *,
     cross_fitted: NDArray[np.float64] | None = None,
+    level: float = 0.0,
 ) -> Path:
     """Write a version to `store/NAME/N`, under a temporary name first.
 
     An ensemble is calibrated on the way: each member's head bias is shifted in place to a mean of
-    0 over the calibration texts. Without calibration pairs its spread stays unknown to users.
+    `level` over the calibration texts. Without calibration pairs its spread stays unknown to users.
 
     Args:
         members: what is saved; an ensemble's heads are centred in place.
@@ -38,6 +40,7 @@ def save(
         calibration_pairs: encoded (chosen, rejected) that no member was trained on, or any with
             `cross_fitted`.
         cross_fitted: their differences by members trained without them; see `calibrate`.
+        level: the mean over them that each member of an ensemble gets.
 
     Raises:
         ConflictError: the version exists; versions are immutable.
@@ -47,7 +50,7 @@ def save(
         raise ConflictError(f"{manifest.ref} exists in {store}, and versions are immutable")
     calibration = None
     if calibration_pairs and members.count > 1:
-        calibration = calibrate(members, calibration_pairs, cross_fitted)
+        calibration = calibrate(members, calibration_pairs, cross_fitted=cross_fitted, level=level)
     draft = target.with_name(f".{target.name}.{os.getpid()}.tmp")
     shutil.rmtree(draft, ignore_errors=True)
     try:

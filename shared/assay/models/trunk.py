@@ -47,6 +47,7 @@ class SharedTrunk:
         stack = transformer_layers(model)
         if not 1 <= layers <= len(stack):
             raise ModelLoadError(f"cannot share {layers} of {len(stack)} layers")
+        self.layers = layers
         self._hidden: Tensor | None = None
         self._replaying = False
         self._companions: int | None = None  # what layers return beside the hidden states

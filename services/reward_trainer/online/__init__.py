@@ -1,0 +1,1 @@
+"""The online trainer: samples of the current policy and stored pairs become new versions."""

@@ -1,0 +1,119 @@
+"""`assay train`: the online trainer's process, from its settings to its last checkpoint."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+import typer
+
+from assay.errors import AssayError, StartupError
+
+if TYPE_CHECKING:
+    from reward_trainer.online.settings import TrainerSettings
+
+_REFUSED = 2
+_FENCED = 3
+_POLL_S = 1.0
+NO_PREFERENCES = (
+    "no preference pairs: set ASSAY_PREFERENCES (--preferences) to a file, a folder or a hub id, "
+    "or run `assay demo`. The stream of samples is left alone"
+)
+
+
+def command(context: typer.Context) -> None:
+    """Learn from samples of the policy, online; `assay train --help` lists the flags."""
+    raise typer.Exit(main(context.args))
+
+
+def main(argv: Sequence[str]) -> int:
+    """Train until SIGTERM or Ctrl-C.
+
+    Returns:
+        0 after an orderly end, 2 with one line on stderr for what keeps it from training, 3 if
+        another trainer has taken over.
+    """
+    from reward_trainer.online.lease import FencedError
+
+    try:
+        settings = read_settings(argv)
+        if settings.preferences is None:
+            return _idle(settings)
+        _prepare(settings)
+        _train(settings)
+        return 0
+    except FencedError as error:
+        return _refuse(error, _FENCED)
+    except AssayError as error:
+        return _refuse(error, _REFUSED)
+    except KeyboardInterrupt:
+        return 0
+
+
+def read_settings(argv: Sequence[str]) -> TrainerSettings:
+    """Settings from flags and environment.
+
+    Raises:
+        StartupError: one is wrong; no value is repeated.
+    """
+    from pydantic import ValidationError
+
+    from reward_trainer.online.settings import TrainerSettings
+
+    try:
+        return TrainerSettings(
+            _cli_parse_args=list(argv),
+            _cli_prog_name="assay train",
+            _cli_kebab_case=True,
+            _cli_implicit_flags=True,
+            _cli_hide_none_type=True,
+        )
+    except ValidationError as error:
+        faults = (
+            f"{'.'.join(map(str, fault['loc']))}: {fault['msg'].removeprefix('Value error, ')}"
+            for fault in error.errors()
+        )
+        raise StartupError("; ".join(fault.removeprefix(": ") for fault in faults)) from None
+
+
+def _idle(settings: TrainerSettings) -> int:
+    """Say what is missing, and be there for a demo until asked to end: nothing is wrong."""
+    from reward_trainer.online.demo import as_demo, demo_pairs
+
+    sys.stderr.write(f"assay train: {NO_PREFERENCES}\n")
+    while True:
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
+        while demo_pairs(settings.home) is None:
+            time.sleep(_POLL_S)
+        _prepare(settings)
+        if _train(as_demo(settings), lambda: demo_pairs(settings.home) is not None):
+            return 0
+
+
+def _prepare(settings: TrainerSettings) -> None:
+    if settings.redis_url is None:
+        raise StartupError("no Redis: name one with --redis-url, or run `assay up`")
+    from assay.observability.logging import configure_logging
+    from reward_trainer.fit.progress import quieten_libraries
+
+    os.nice(max(0, settings.nice - os.nice(0)))
+    configure_logging(settings.log_level, "reward_trainer")
+    logging.getLogger("httpx").setLevel(logging.WARNING)
+    quieten_libraries()
+
+
+def _train(settings: TrainerSettings, is_wanted: Callable[[], bool] = lambda: True) -> bool:
+    from reward_trainer.online.starting import train
+
+    return asyncio.run(train(settings, is_wanted))
+
+
+def _refuse(error: AssayError, code: int) -> int:
+    sys.stderr.write(f"assay train: {error.detail}\n")
+    return code

@@ -1,0 +1,101 @@
+"""One trainer at a time: a lease with a growing token, which every write of a trainer carries."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from importlib.resources import files
+
+from redis.asyncio import Redis
+
+from assay.errors import ConflictError, DependencyError
+from assay.streams.connection import redis_errors
+
+LEASE = "assay:trainer:lease"
+TOKEN = "assay:trainer:token"  # noqa: S105 - a counter
+_POLL_S = 0.5
+_LUA = files("reward_trainer.online").joinpath("lease.lua")
+_LOG = logging.getLogger(__name__)
+
+
+class FencedError(ConflictError):
+    """Another trainer has taken over: what this one does must not count."""
+
+
+class Lease:
+    """The right to train, held by one process.
+
+    Args:
+        redis: where it is kept.
+        ttl_s: after so long without renewal another trainer may take over.
+        floor: the token of the newest checkpoint, which a new one exceeds.
+    """
+
+    def __init__(self, redis: Redis, ttl_s: float, floor: int) -> None:
+        self._take = redis.register_script(_LUA.read_text(encoding="utf-8"))
+        self._ttl_s, self._floor = ttl_s, floor
+        self.token = 0
+
+    async def take(self) -> bool:
+        """Take or renew the lease; also after Redis has lost it.
+
+        Returns:
+            Whether it is ours.
+
+        Raises:
+            FencedError: another trainer has taken it since.
+            DependencyError: Redis does not answer.
+        """
+        outcome, value = await self._run(ttl_ms=round(self._ttl_s * 1000))
+        if outcome == "fenced" or (outcome == "taken" and self.token):
+            raise fenced()
+        if outcome == "held":
+            self.token = int(value)
+        return bool(outcome == "held")
+
+    async def release(self) -> None:
+        """Let another trainer take over at once; it would otherwise wait until the lease ends."""
+        if self.token:
+            with contextlib.suppress(DependencyError, FencedError):
+                await self._run(ttl_ms=0)
+
+    async def wait(self) -> None:
+        """Return when the lease is ours."""
+        told = False
+        while not await self._try():
+            if not told:
+                _LOG.info("another trainer holds the lease: waiting for it to end")
+                told = True
+            await asyncio.sleep(_POLL_S)
+
+    async def keep(self) -> None:
+        """Renew the lease for as long as this runs.
+
+        Raises:
+            FencedError: another trainer has taken it.
+        """
+        while True:
+            await asyncio.sleep(self._ttl_s / 4)
+            await self._try()
+
+    @redis_errors()
+    async def _run(self, ttl_ms: int) -> tuple[str, str]:
+        args = [str(self.token), str(self._floor), str(ttl_ms)]
+        outcome, value = await self._take(keys=[LEASE, TOKEN], args=args)
+        return outcome, value
+
+    async def _try(self) -> bool:
+        try:
+            return await self.take()
+        except DependencyError as error:
+            _LOG.warning("the lease cannot be renewed", extra={"reason": error.detail})
+            return False
+
+
+def fenced() -> FencedError:
+    """The error of a trainer that has been replaced."""
+    return FencedError(
+        "another trainer has taken the lease: this one was silent for too long, and ends without "
+        "writing anything more"
+    )

@@ -1,0 +1,1 @@
+"""Bad candidates made from the embedded model on real data, and the rules that reject them."""
