@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from rich.progress import Progress
 
+from assay.models.inputs import InputEncoder
 from reward_trainer.fit.measuring import differences
 from reward_trainer.fit.pairs import Pair
 from reward_trainer.fit.training import Job, trained_members
@@ -42,23 +43,41 @@ def fold_jobs(job: Job, roots: Sequence[str]) -> list[Job]:
 
 
 def cross_fitted(
-    jobs: Sequence[Job], pairs: Sequence[Pair], progress: Progress
+    jobs: Sequence[Job],
+    pairs: Sequence[Pair],
+    dev: Sequence[Pair],
+    final: NDArray[np.float64],
+    encoder: InputEncoder,
+    progress: Progress,
 ) -> NDArray[np.float64]:
     """score(chosen) - score(rejected) of every pair by the members of its fold's training.
+
+    Members that are trained on fewer pairs give smaller differences, so each fold's are brought to
+    the scale of the finished ensemble: times the ratio of their root mean squares on the dev part,
+    which neither was trained on.
 
     Args:
         jobs: of `fold_jobs`, trained.
         pairs: the train part under its own labels; their roots decide the folds.
+        dev: the dev part.
+        final: what the finished members make of it, shape [dev pairs, members].
+        encoder: of the finished ensemble.
+        progress: gets a bar for each fold.
 
     Returns:
         Shape [pairs, members].
     """
     fold_of = assign_folds([pair.root for pair in pairs], len(jobs))
-    found = np.empty((len(pairs), jobs[0].recipe.members))
+    found = np.empty((len(pairs), final.shape[1]))
     for fold, job in enumerate(jobs):
-        ensemble, members, _ = trained_members(job)
+        members = trained_members(job)[1]
         rows = np.flatnonzero(fold_of == fold)
-        encoder = ensemble.encoder(job.recipe.max_tokens)
-        held_out = [pairs[row] for row in rows.tolist()]
-        found[rows] = differences(f"fold {fold + 1}", members, encoder, held_out, progress)
+        part = [*(pairs[row] for row in rows.tolist()), *dev]
+        own = differences(f"fold {fold + 1}", members, encoder, part, progress)
+        found[rows] = own[: len(rows)] * (_scale(final) / _scale(own[len(rows) :]))
     return found
+
+
+def _scale(values: NDArray[np.float64]) -> float:
+    """Root mean square of the ensemble mean; 1 where there is none."""
+    return float(np.sqrt((values.mean(axis=1) ** 2).mean())) or 1.0

@@ -21,7 +21,7 @@ from reward_trainer.evaluate.accuracy import Accuracy
 from reward_trainer.evaluate.tables import accuracy_table, print_table
 from reward_trainer.fit.checkpoints import Outcome
 from reward_trainer.fit.cross_fitting import cross_fitted, fold_jobs
-from reward_trainer.fit.measuring import input_pairs, measure
+from reward_trainer.fit.measuring import differences, input_pairs, measure
 from reward_trainer.fit.pairs import (
     Pair,
     bare_prompt,
@@ -165,8 +165,11 @@ def _finish(job: Job, folds: Sequence[Job], split: Split, out: Path, console: Co
             for part, pairs in parts.items()
             if pairs
         }
-        calibration = [pair.as_labelled() for pair in split.train] if folds else split.dev
-        strengths = cross_fitted(folds, calibration, progress) if folds else None
+        calibration, strengths = split.dev, None
+        if folds:
+            calibration = [pair.as_labelled() for pair in split.train]
+            final = differences("dev", members, encoder, split.dev, progress)
+            strengths = cross_fitted(folds, calibration, split.dev, final, encoder, progress)
     for part, rows in reports.items():
         print_table(accuracy_table(part, rows, "source"), console)
     manifest = Manifest(

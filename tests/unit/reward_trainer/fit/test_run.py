@@ -3,8 +3,9 @@ from __future__ import annotations
 import io
 import json
 import logging
+import math
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
@@ -18,10 +19,11 @@ from typer.testing import CliRunner
 from assay.errors import DataError
 from assay.models.loading import load
 from assay.models.manifest import read_manifest
+from assay.models.reward_model import RewardModel
 from assay.registry.store import Store
 from reward_trainer.__main__ import app
 from reward_trainer.fit.ensemble_training import train_ensemble
-from reward_trainer.fit.pairs import pairs_of
+from reward_trainer.fit.pairs import Pair, pairs_of
 from reward_trainer.fit.recipe import load_recipe
 from reward_trainer.fit.run import FitSettings, fit
 from reward_trainer.fit.splits import split_by_root
@@ -92,23 +94,35 @@ def test_calibration_is_cross_fitted_over_the_train_part(
     assert calibration.cross_fitted
     recipe = load_recipe("bt", changes)
     table = datasets.Dataset.from_list([json.loads(line) for line in data.read_text().splitlines()])
-    pairs = split_by_root(pairs_of(table, groups_of(table, "root")), recipe).train
-    expected = []
-    fold_of = assign_folds([pair.root for pair in pairs], 2)
+    split = split_by_root(pairs_of(table, groups_of(table, "root")), recipe)
+    dev = _means(load(str(folder)), split.dev)
+    expected: list[float] = []
+    fold_of = assign_folds([pair.root for pair in split.train], 2)
     for fold in (0, 1):
-        others = [pairs[i] for i in np.flatnonzero(fold_of != fold)]
+        others = [pair for pair, own in zip(split.train, fold_of, strict=True) if own != fold]
         rows = [{"prompt": p.prompt, "chosen": p.chosen, "rejected": p.rejected} for p in others]
         model = train_ensemble(
             datasets.Dataset.from_list(rows), recipe, workdir=tmp_path / "work", progress=False
         )
-        for index in np.flatnonzero(fold_of == fold):
-            pair = pairs[index]
-            sides = [model.encode(pair.prompt, side) for side in (pair.chosen, pair.rejected)]
-            chosen, rejected = (model.score([side]).mean() for side in sides)
-            expected.append(chosen - rejected)
+        # Trained on half of the pairs: brought to the finished ensemble's scale on the dev part.
+        scale = math.hypot(*dev) / math.hypot(*_means(model, split.dev))
+        held_out = [pair for pair, own in zip(split.train, fold_of, strict=True) if own == fold]
+        expected += [scale * value for value in _means(model, held_out)]
     assert calibration.pairs == len(expected)
     quantiles = np.quantile(expected, np.linspace(0, 1, 101))
     np.testing.assert_allclose(calibration.quantiles, quantiles, atol=1e-4)
+
+
+def _means(model: RewardModel, pairs: Sequence[Pair]) -> list[float]:
+    return [
+        float(
+            (
+                model.score([model.encode(pair.prompt, pair.chosen)])
+                - model.score([model.encode(pair.prompt, pair.rejected)])
+            ).mean()
+        )
+        for pair in pairs
+    ]
 
 
 @pytest.mark.parametrize("family", ["bert", "gpt2"])
