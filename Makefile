@@ -13,7 +13,7 @@ up: $(INSTALLED) ## Install if need be, then run Redis and the reward server unt
 	@exec $(BIN)/assay up $(ARGS)
 
 test: $(INSTALLED) ## Install if need be, then run every test
-	$(BIN)/pytest -n 2 --dist loadgroup --durations 15 $(ARGS)
+	$(BIN)/pytest --durations 15 $(ARGS)
 
 check: lint types imports test ## What CI runs: lint, types, import rules, tests
 
