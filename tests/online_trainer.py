@@ -94,10 +94,16 @@ def fields(item: Sample) -> dict[str, str]:
 
 
 class ForkedTrainer:
-    """`assay train` in a child of this process, which may be killed."""
+    """`assay train` in a process of its own, which may be killed.
+
+    It is forked off one that has imported torch and done nothing with it: after torch has computed,
+    a fork of it may hang.
+    """
 
     def __init__(self, settings: TrainerSettings) -> None:
-        self._process = multiprocessing.get_context("fork").Process(target=_run, args=(settings,))
+        context = multiprocessing.get_context("forkserver")
+        context.set_forkserver_preload(["reward_trainer.online.starting"])
+        self._process = context.Process(target=_run, args=(settings,))
         self._process.start()
 
     @property
@@ -136,7 +142,7 @@ def trainer_settings(home: Path, redis_url: str, **changes: Any) -> TrainerSetti
         "model": NAME,
         "preferences": str(home / "pairs.jsonl"),
         "update_rule": "shared_moments",
-        "learning_rate": 1e-3,
+        "learning_rate": 3e-4,
         "pairs_per_update": 4,
         "groups_per_update": 3,
         "publish_updates": 3,

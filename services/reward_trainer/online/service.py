@@ -13,7 +13,7 @@ from typing import TypeVar
 
 from redis.asyncio import Redis
 
-from assay.errors import DependencyError, ScoringError
+from assay.errors import DataError, DependencyError, ScoringError
 from assay.registry.promotions import Registry
 from assay.schemas.refs import ModelRef
 from reward_trainer.online.checkpoint import newest_token, read_checkpoint, write_checkpoint
@@ -315,7 +315,11 @@ class Trainer:
         state.token = self._lease.token
         state.saves += 1
         tensors = self._learning.tensors()
-        await asyncio.to_thread(write_checkpoint, self._checkpoints, state, tensors)
+        try:
+            await asyncio.to_thread(write_checkpoint, self._checkpoints, state, tensors)
+        except DataError:
+            await self._insist(self._lease.take)  # whoever took over deletes what is half written
+            raise
         self._crash.at("after_checkpoint")
         ids = self._unsaved
         self._crash.at("before_ack")

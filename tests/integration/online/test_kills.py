@@ -68,7 +68,7 @@ class Scene:
         """Let a trainer go on to the end of the stream."""
         trainer = ForkedTrainer(trainer_settings(home, self.server.url))
         try:
-            until(lambda: trainer.wait(0) is not None or self._is_done(), 60, "the stream's end")
+            until(self._is_done, 60, "the stream's end")
             trainer.send(signal.SIGTERM)
             assert trainer.wait() == 0
         finally:
