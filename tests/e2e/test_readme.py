@@ -92,6 +92,11 @@ def test_the_python_example_runs(server: Server, capsys: pytest.CaptureFixture[s
     assert re.fullmatch(r"\[.+, .+\] \[.+, .+\]\n", capsys.readouterr().out)
 
 
+def test_versions_are_listed(server: Server) -> None:
+    (command,) = (text for text in SHELL if "assay models list" in text)
+    assert "released" in run(command, server)
+
+
 def test_scoring_from_the_shell(server: Server) -> None:
     (command,) = (text for text in SHELL if "assay score" in text)
     output = run(command, server)
