@@ -17,7 +17,7 @@ import redis
 import torch
 
 from assay.streams.samples import STREAM
-from online_trainer import ForkedTrainer, fields, make_home, sample, trainer_settings
+from online_trainer import ForkedTrainer, fields, make_home, read_jsonl, sample, trainer_settings
 from redis_server import RedisServer
 from reward_trainer.online.checkpoint import read_checkpoint
 from reward_trainer.online.crash import CrashPoint
@@ -66,19 +66,20 @@ class Scene:
 
     def finish(self, home: Path) -> Outcome:
         """Let a trainer go on to the end of the stream."""
+        before = _starts(home)
         trainer = ForkedTrainer(trainer_settings(home, self.server.url))
         try:
-            until(self._is_done, 60, "the stream's end")
+            until(lambda: _starts(home) > before and self.is_done(), 60, "the stream's end")
             trainer.send(signal.SIGTERM)
             assert trainer.wait() == 0
         finally:
             trainer.end()
-        return self._outcome(home)
+        return self.outcome(home)
 
-    def _is_done(self) -> bool:
+    def is_done(self) -> bool:
         return self.client.xlen(STREAM) == 0
 
-    def _outcome(self, home: Path) -> Outcome:
+    def outcome(self, home: Path) -> Outcome:
         checkpoint = read_checkpoint(home / "trainer" / "toy" / "checkpoints")
         assert checkpoint is not None
         model = home / "store" / "toy"
@@ -93,6 +94,11 @@ class Scene:
             dead=dict(self.client.hgetall(DEAD)),  # type: ignore[arg-type]
             reserved={path.name for path in (model / "reserved").glob("[0-9]*")},
         )
+
+
+def _starts(home: Path) -> int:
+    events = read_jsonl(home / "trainer" / "toy" / "events.jsonl")
+    return sum(event["kind"] == "started" for event in events)
 
 
 def _entries() -> list[dict[str, str]]:
@@ -188,7 +194,7 @@ def test_killed_ten_times_at_any_moment(scene: Scene, undisturbed: Outcome) -> N
     random = Random(5)
     for _ in range(10):
         trainer = ForkedTrainer(trainer_settings(home, scene.server.url))
-        time.sleep(random.uniform(0.2, 1.2))
+        time.sleep(random.uniform(0.4, 1.6))
         trainer.end()
     assert_same(scene.finish(home), undisturbed)
 
@@ -202,8 +208,8 @@ def test_redis_killed_on_the_way(scene: Scene, undisturbed: Outcome) -> None:
     time.sleep(0.5)
     scene.server.start()
     try:
-        until(scene._is_done, 60, "the stream's end")
+        until(scene.is_done, 60, "the stream's end")
     finally:
         trainer.send(signal.SIGTERM)
         assert trainer.wait() == 0
-    assert_same(scene._outcome(home), undisturbed)
+    assert_same(scene.outcome(home), undisturbed)
