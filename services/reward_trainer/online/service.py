@@ -91,7 +91,8 @@ class Trainer:
             FencedError: another trainer has taken over.
             AssayError: a version cannot be loaded, the disk is full ...
         """
-        await self._lease.wait()
+        if not await self._lease.wait(self._ending):
+            return
         tasks = [asyncio.create_task(self._train()), asyncio.create_task(self._lease.keep())]
         try:
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
