@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+from collections.abc import Callable
 from importlib.resources import files
 
 from redis.asyncio import Redis
@@ -60,14 +61,17 @@ class Lease:
             with contextlib.suppress(DependencyError, FencedError):
                 await self._run(ttl_ms=0)
 
-    async def wait(self) -> None:
-        """Return when the lease is ours."""
+    async def wait(self, is_over: Callable[[], bool]) -> bool:
+        """Return when the lease is ours, or the waiting is over; says whether it is ours."""
         told = False
         while not await self._try():
+            if is_over():
+                return False
             if not told:
                 _LOG.info("another trainer holds the lease: waiting for it to end")
                 told = True
             await asyncio.sleep(_POLL_S)
+        return True
 
     async def keep(self) -> None:
         """Renew the lease for as long as this runs.

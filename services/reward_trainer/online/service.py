@@ -35,6 +35,7 @@ from reward_trainer.online.watch import warnings
 _UNSAVED_ENTRIES = 1000  # a stream of nothing but dead letters has to be cleared too
 _RETRY_S = 0.5
 _PAUSED_S = 1.0
+_CANCEL_S = 1.0
 _LOG = logging.getLogger(__name__)
 T = TypeVar("T")
 
@@ -91,7 +92,8 @@ class Trainer:
             FencedError: another trainer has taken over.
             AssayError: a version cannot be loaded, the disk is full ...
         """
-        await self._lease.wait()
+        if not await self._lease.wait(self._ending):
+            return
         tasks = [asyncio.create_task(self._train()), asyncio.create_task(self._lease.keep())]
         try:
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
@@ -99,8 +101,7 @@ class Trainer:
                 task.result()
         finally:
             for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+                await _ended(task)
         await self._lease.release()
 
     def stop(self) -> None:
@@ -341,3 +342,12 @@ class Trainer:
 
     def _ref(self, version: int) -> ModelRef:
         return self._versions.ref(version)
+
+
+async def _ended(task: asyncio.Task[None]) -> None:
+    """Cancel a task until it is done: a timeout of Redis that comes just then hides the first."""
+    while not task.done():
+        task.cancel()
+        await asyncio.wait([task], timeout=_CANCEL_S)
+    if not task.cancelled():
+        task.exception()  # it has been raised, or there is none
