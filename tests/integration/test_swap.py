@@ -148,7 +148,12 @@ async def test_no_group_is_split_in_quiet_mode(
         tasks = [asyncio.create_task(caller(name)) for name in range(callers)]
         for version in (2, 3):
             assert (await promote(both[version % 2], version)).status_code == 200
-        await asyncio.sleep(pause_s)
+            enough = len(answers) + callers + 1
+
+            async def more(enough: int = enough) -> bool:
+                return len(answers) >= enough
+
+            await eventually(more, "groups on the new version")
         stop.set()
         await asyncio.gather(*tasks)
         split = [await replica.metric("reward_server_split_prompts_total") for replica in both]

@@ -37,6 +37,9 @@ class Lease:
         self._take = redis.register_script(_LUA.read_text(encoding="utf-8"))
         self._ttl_s, self._floor = ttl_s, floor
         self.token = 0
+        # One command with the token at a time: where Redis has lost it, a renewal brings a new one,
+        # and a command that is under way with the old one would look like that of another trainer.
+        self.turn = asyncio.Lock()
 
     async def take(self) -> bool:
         """Take or renew the lease; also after Redis has lost it.
@@ -48,12 +51,13 @@ class Lease:
             FencedError: another trainer has taken it since.
             DependencyError: Redis does not answer.
         """
-        outcome, value = await self._run(ttl_ms=round(self._ttl_s * 1000))
-        if outcome == "fenced" or (outcome == "taken" and self.token):
-            raise fenced()
-        if outcome == "held":
-            self.token = int(value)
-        return bool(outcome == "held")
+        async with self.turn:
+            outcome, value = await self._run(ttl_ms=round(self._ttl_s * 1000))
+            if outcome == "fenced" or (outcome == "taken" and self.token):
+                raise fenced()
+            if outcome == "held":
+                self.token = int(value)
+            return bool(outcome == "held")
 
     async def release(self) -> None:
         """Let another trainer take over at once; it would otherwise wait until the lease ends."""

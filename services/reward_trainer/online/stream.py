@@ -110,11 +110,16 @@ class SampleReader:
     @redis_errors()
     async def _fenced(self, script: AsyncScript, key: str, *args: str) -> None:
         """Run a script under the lease; once more with a new token if Redis has lost the old."""
-        reply = await script(keys=[key, TOKEN], args=[str(self._lease.token), *args])
+        reply = await self._with_token(script, key, *args)
         if reply == "lost" and await self._lease.take():
-            reply = await script(keys=[key, TOKEN], args=[str(self._lease.token), *args])
+            reply = await self._with_token(script, key, *args)
         if reply != "done":
             raise fenced()
+
+    async def _with_token(self, script: AsyncScript, key: str, *args: str) -> str:
+        async with self._lease.turn:
+            reply: str = await script(keys=[key, TOKEN], args=[str(self._lease.token), *args])
+        return reply
 
 
 class _GroupLostError(Exception):

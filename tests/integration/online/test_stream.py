@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
 from typing import Any
@@ -182,3 +183,13 @@ async def test_while_redis_is_down_everything_says_so(
 def test_the_id_behind_another() -> None:
     assert after("17-0") == "17-1"
     assert after("17-9") == "17-10"
+
+
+@pytest.mark.anyio
+async def test_renewals_at_once_after_redis_has_lost_the_lease_are_one_trainer(
+    client: Redis,
+) -> None:
+    lease = Lease(client, 5.0, 0)
+    assert await lease.take()
+    await client.flushall()
+    assert await asyncio.gather(*(lease.take() for _ in range(8))) == [True] * 8
