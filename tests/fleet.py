@@ -26,7 +26,7 @@ NAME = "toy"
 LATE_S = 20.0
 
 
-def publish(store: Path, version: int) -> None:
+def publish(store: Path, version: int, **fields: Any) -> None:
     """A version's folder with nothing but a manifest: toys have no weights."""
     folder = store / NAME / str(version)
     folder.mkdir(parents=True)
@@ -38,6 +38,7 @@ def publish(store: Path, version: int) -> None:
         "members": ["."],
         "input_format": "concat",
         "max_tokens": 64,
+        **fields,
     }
     (folder / "manifest.json").write_text(json.dumps(manifest))
 

@@ -45,7 +45,7 @@ def find_origin(settings: ServerSettings) -> Origin:
         ModelNotFoundError: there is no such model.
         DependencyError: the store does not answer.
     """
-    store = Store(settings.store_url, settings.home / "cache")
+    store = settings.open_store()
     pin = _as_pin(settings.model)
     if pin is None:
         ref = resolve(settings.model).ref

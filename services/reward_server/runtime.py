@@ -19,6 +19,7 @@ from reward_server.metrics import ServerMetrics
 from reward_server.reload.door import Door
 from reward_server.reload.follower import Follower, Local
 from reward_server.reload.leases import Leases
+from reward_server.reload.live_clock import LiveClock
 from reward_server.reload.prompts import PromptLog, prompt_keys
 from reward_server.tap import Tap
 from reward_server.versions import Versions
@@ -55,27 +56,28 @@ class Runtime:
         self.replica = uuid.uuid4().hex[:8]
         self.metrics = ServerMetrics(CollectorRegistry(), self.replica, scorer.card.id)
         self.versions = Versions(settings, self.metrics, scorer)
-        self.door = Door()
-        self._prompts = PromptLog(settings.group_window_s, settings.quiet_ms / 1000)
+        clock = LiveClock()
+        self.door = Door(clock)
+        self._prompts = PromptLog(settings.group_window_s, settings.quiet_ms / 1000, clock)
         self._leases = Leases(settings.pin_ttl_s)
         url = settings.redis_url.get_secret_value() if settings.redis_url else None
         self._redis = connect(url) if url else None
         self._source = source
-        self._follower = self._make_follower()
+        self._follower = self._make_follower(clock)
         self.tap = Tap(self._make_samples, self.metrics) if settings.tap and url else None
         self._in_flight = 0
         self._idle = asyncio.Event()
         self._idle.set()
         self._state = "loading"
 
-    def _make_follower(self) -> Follower | None:
+    def _make_follower(self, clock: LiveClock) -> Follower | None:
         if self._redis is None or self._source is None:
             return None
         return Follower(
             Registry(self._redis, self.versions.name),
             self._source,
             self.settings,
-            Local(self.replica, self.versions, self.door, self._prompts, self._leases),
+            Local(self.replica, self.versions, self.door, self._prompts, self._leases, clock),
             self.metrics,
         )
 

@@ -7,26 +7,16 @@ from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, SecretStr, field_validator, model_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import Field, SecretStr, model_validator
 
 from assay.models.options import LoadOptions
 from assay.models.resolve import DEFAULT_MODEL
+from assay.registry.settings import StoreSettings
 from reward_server.keys import Keyring, parse_keys
 
 
-class ServerSettings(BaseSettings):
+class ServerSettings(StoreSettings):
     """Everything that an operator can choose about one reward server."""
-
-    model_config = SettingsConfigDict(
-        env_prefix="ASSAY_",
-        env_nested_delimiter="__",
-        env_file=".env",
-        frozen=True,
-        extra="ignore",
-        env_ignore_empty=True,
-        protected_namespaces=(),
-    )
 
     host: str = Field(default="127.0.0.1", description="Address to listen on.")
     port: int = Field(default=8000, ge=1, le=65535, description="Port to listen on.")
@@ -35,12 +25,6 @@ class ServerSettings(BaseSettings):
     )
     load: LoadOptions = Field(
         default_factory=LoadOptions, description="How it is loaded: `ASSAY_LOAD__DTYPE` and so on."
-    )
-    home: Path = Field(default=Path("~/.assay"), description="Folder for state.")
-    store: str | None = Field(
-        default=None,
-        description="Saved versions: a folder or s3://bucket/prefix; None = `store` in the home "
-        "folder.",
     )
     redis_url: SecretStr | None = Field(
         default=None, description="None = no baselines, samples and promotions (503)."
@@ -123,11 +107,6 @@ class ServerSettings(BaseSettings):
     )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
 
-    @field_validator("home", mode="after")
-    @classmethod
-    def _expand(cls, home: Path) -> Path:
-        return home.expanduser().absolute()
-
     @model_validator(mode="after")
     def _consistent(self) -> ServerSettings:
         self.keyring  # noqa: B018 - parses the keys, so that a bad one stops the start
@@ -149,11 +128,6 @@ class ServerSettings(BaseSettings):
     def keyring(self) -> Keyring:
         """The parsed keys; empty = no key is asked for."""
         return parse_keys(self.keys.get_secret_value() if self.keys else "")
-
-    @property
-    def store_url(self) -> str:
-        """The store: a folder, `file://...` or `s3://bucket/prefix`."""
-        return str(self.home / "store") if self.store is None else self.store
 
     @property
     def store_path(self) -> Path | None:

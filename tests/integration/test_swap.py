@@ -18,7 +18,7 @@ from torch import Tensor
 from assay.errors import ModelLoadError
 from assay.models.scorer import Scorer
 from assay.registry.store import Store
-from fleet import LATE_S, NAME, Fleet, Relay, Replica, check, eventually, fleet
+from fleet import LATE_S, NAME, Fleet, Relay, Replica, check, eventually, fleet, publish
 from redis_server import RedisServer
 from toy import ToyScorer, serving, toy_settings
 
@@ -381,7 +381,9 @@ async def test_beyond_the_memory_bound_a_promotion_is_refused_with_the_figures(
 
 async def test_what_cannot_be_promoted(replicas: Fleet) -> None:
     replica = await replicas.add()
+    publish(replicas.store, 5, status="rejected")
     replies = {
+        "rejected": await promote(replica, 5),
         "serving already": await promote(replica, 1),
         "not there": await promote(replica, 9),
         "other name": await replica.http.post("/v1/models/other@2/promote"),
@@ -392,6 +394,7 @@ async def test_what_cannot_be_promoted(replicas: Fleet) -> None:
         "unknown": await replica.http.get("/v1/promotions/nothing"),
     }
     assert {name: reply.status_code for name, reply in replies.items()} == {
+        "rejected": 409,
         "serving already": 409,
         "not there": 404,
         "other name": 404,
@@ -401,6 +404,8 @@ async def test_what_cannot_be_promoted(replicas: Fleet) -> None:
         "when": 422,
         "unknown": 404,
     }
+    assert "rejected by the gate" in replies["rejected"].json()["detail"]
+    assert (await promote(replica, 5, force=True)).status_code == 200
 
 
 async def test_a_server_without_redis_or_with_a_fixed_version_promotes_nothing(
@@ -427,3 +432,26 @@ async def test_promotions_need_the_scope_admin(replicas: Fleet) -> None:
         f"/v1/models/{NAME}@2/promote", headers=boss, params={"wait_s": LATE_S}
     )
     assert reply.status_code == 200
+
+
+async def test_a_store_that_cannot_be_written_stops_neither_promotion_nor_rollback(
+    replicas: Fleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("reward_server.reload.follower._STORE_PATIENCE_S", 0.3)
+    replica = await replicas.add()
+    aliases = replicas.store / NAME / "aliases.json"
+    aliases.unlink(missing_ok=True)
+    aliases.mkdir()  # nothing can be written under this name
+
+    assert (await promote(replica, 2)).status_code == 200
+    assert (await promote(replica, 3)).status_code == 200
+    assert (await rollback(replica)).status_code == 200
+    assert await replica.version() == 2
+
+    aliases.rmdir()
+
+    async def caught_up() -> bool:
+        stored = Store(str(replicas.store)).aliases(NAME)
+        return (stored.epoch, stored.serving, stored.previous) == (3, 2, 3)
+
+    await eventually(caught_up, "the store to hold what serves")

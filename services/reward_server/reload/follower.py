@@ -12,22 +12,30 @@ import logging
 import time
 from typing import TYPE_CHECKING, NamedTuple
 
-from assay.errors import AssayError, DependencyError, NotFoundError
+from assay.errors import (
+    AssayError,
+    ConflictError,
+    DependencyError,
+    ModelNotFoundError,
+    NotFoundError,
+)
 from assay.registry.promotions import MEMBER_S, propose, rebuild
 from assay.registry.protocol import Limits, advance
 from assay.registry.records import ReplicaState
+from assay.schemas.refs import ModelRef
 from reward_server.reload.door import HOLD_S
 from reward_server.reload.loader import Loader
+from reward_server.reload.record import AliasRecord
 from reward_server.reload.residency import Residency
 from reward_server.tasks import end
 
 if TYPE_CHECKING:
-    from assay.registry.aliases import Aliases
     from assay.registry.promotions import Registry
     from assay.registry.records import Board, Promotion, PromotionKind, SwapWhen
     from reward_server.metrics import ServerMetrics
     from reward_server.reload.door import Door
     from reward_server.reload.leases import Leases
+    from reward_server.reload.live_clock import LiveClock
     from reward_server.reload.prompts import PromptLog
     from reward_server.reload.source import VersionSource
     from reward_server.settings import ServerSettings
@@ -37,6 +45,7 @@ logger = logging.getLogger(__name__)
 
 _POLL_S = 1.0
 _POLL_ACTIVE_S = 0.05  # while a promotion is under way
+_STORE_PATIENCE_S = 10.0  # then a promotion is done although the store does not hold it yet
 
 
 class Local(NamedTuple):
@@ -47,6 +56,7 @@ class Local(NamedTuple):
     door: Door
     prompts: PromptLog
     leases: Leases
+    clock: LiveClock
 
 
 class Hold(NamedTuple):
@@ -70,6 +80,7 @@ class Follower:
     ) -> None:
         self._registry = registry
         self._store = source.store
+        self._record = AliasRecord(source.store, local.versions.name)
         self._settings = settings
         self._local = local
         self._metrics = metrics
@@ -92,6 +103,7 @@ class Follower:
         self._tasks = [
             asyncio.create_task(self._run(), name="follower"),
             asyncio.create_task(self._listen(), name="hints"),
+            asyncio.create_task(self._local.clock.run(), name="clock"),
         ]
         await self._caught_up.wait()
 
@@ -100,6 +112,7 @@ class Follower:
         await asyncio.gather(*(end(task) for task in self._tasks))
         self._local.door.open()
         await self._residency.close()
+        await self._record.close()
         if self._tasks:
             with contextlib.suppress(AssayError):
                 await self._registry.leave(self._local.replica)
@@ -119,18 +132,27 @@ class Follower:
         return list(self._aliases.of(version)), len(others) + here
 
     async def propose(
-        self, kind: PromotionKind, version: int | None, swap_when: SwapWhen | None
+        self,
+        kind: PromotionKind,
+        version: int | None,
+        swap_when: SwapWhen | None,
+        *,
+        force: bool = False,
     ) -> Promotion:
         """Begin a promotion or rollback on behalf of a person.
 
+        Args:
+            kind: which of them.
+            version: to promote; None in a rollback.
+            swap_when: None = as the server is set.
+            force: also a version that the gate has rejected.
+
         Raises:
             NotFoundError: the version is neither in the store nor resident.
-            ConflictError: see `assay.registry.promotions.propose`.
+            ConflictError: the gate has rejected it; or see `assay.registry.promotions.propose`.
         """
         if version is not None and self._local.versions.get(version) is None:
-            name = self._local.versions.name
-            if version not in await asyncio.to_thread(self._store.versions, name):
-                raise NotFoundError(f"there is no {name}@{version} in the store")
+            await self._check_candidate(version, force=force)
         promotion = await propose(
             self._registry,
             version,
@@ -141,6 +163,18 @@ class Follower:
         )
         self.wake()
         return promotion
+
+    async def _check_candidate(self, version: int, *, force: bool) -> None:
+        ref = ModelRef(self._local.versions.name, version)
+        try:
+            manifest = await asyncio.to_thread(self._store.manifest, ref)
+        except ModelNotFoundError as error:
+            raise NotFoundError(error.detail) from error
+        if manifest.status == "rejected" and not force:
+            raise ConflictError(
+                f"{ref} was rejected by the gate: `assay models show {ref}` says why, and with "
+                "force=true it serves all the same"
+            )
 
     async def promotion(self, identifier: str) -> Promotion:
         """A promotion, as far as it has come.
@@ -215,7 +249,7 @@ class Follower:
         name, serving = self._local.versions.name, self._local.versions.serving.version
         stored = await asyncio.to_thread(self._store.aliases, name)
         if self._aliases.epoch > stored.epoch:
-            await self._write_aliases(self._aliases)
+            await asyncio.to_thread(self._store.write_aliases, name, self._aliases)
         return await rebuild(self._registry, self._store, serving)
 
     async def _exchange_leases(self) -> set[int]:
@@ -247,6 +281,7 @@ class Follower:
         before = versions.serving.version
         versions.switch(aliases.serving, aliases.previous)
         self._aliases = aliases
+        self._record.want(aliases)
         if aliases.serving != before:
             stay = board.promotion.stay if board.promotion is not None else []
             self._local.prompts.keep(stay, before)
@@ -283,15 +318,12 @@ class Follower:
         after = advance(board, self._replicas, await self._registry.now_s(), self._limits)
         if after is None or after.promotion is None:
             return
-        if after.promotion.state == "done":
-            await self._write_aliases(after.aliases)
+        is_settled = self._record.is_settled(after.aliases.epoch, _STORE_PATIENCE_S)
+        if after.promotion.state == "done" and not is_settled:
+            return
         if await self._registry.swap(board, after):
             await self._tell(after.promotion)
             self.wake()
-
-    async def _write_aliases(self, aliases: Aliases) -> None:
-        name = self._local.versions.name
-        await asyncio.to_thread(self._store.write_aliases, name, aliases)
 
     async def _tell(self, promotion: Promotion) -> None:
         logger.info("promotion", extra={"id": promotion.id, "state": promotion.state})

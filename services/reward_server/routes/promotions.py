@@ -25,18 +25,24 @@ WaitS = Annotated[
 When = Annotated[
     SwapWhen | None, Query(description="None = the server's setting; `now` may split groups.")
 ]
+Force = Annotated[bool, Query(description="True = also a version that the gate has rejected.")]
 
 
 @router.post("/v1/models/{name}/promote", responses=_MOVES)
 async def promote(
-    name: str, runtime: RuntimeDep, response: Response, wait_s: WaitS = 0, swap_when: When = None
+    name: str,
+    runtime: RuntimeDep,
+    response: Response,
+    wait_s: WaitS = 0,
+    swap_when: When = None,
+    force: Force = False,
 ) -> PromotionReply:
     """Let `name@7` serve, on every replica: 200 once it does, 202 before."""
     pin = parse_pin(name)
     if pin.version is None:
         raise InvalidInputError(f"name the version to promote: {pin.name}@7, say")
     runtime.check_name(pin.name)
-    promotion = await runtime.follower.propose("promote", pin.version, swap_when)
+    promotion = await runtime.follower.propose("promote", pin.version, swap_when, force=force)
     return await _outcome(runtime, promotion, wait_s, response)
 
 

@@ -69,7 +69,7 @@ def _opened(command: str, model: str | None, store: str | None) -> Iterator[Prob
     datasets.disable_progress_bars()
     try:
         settings = ProbeSettings(**{k: v for k, v in given.items() if v is not None})  # type: ignore[arg-type]
-        yield Probe(settings.store_url, parse_pin(settings.model).name)
+        yield Probe(settings.open_store(), parse_pin(settings.model).name)
     except AssayError as error:
         typer.echo(f"assay probe {command}: {error.detail}", err=True)
         raise typer.Exit(2) from None

@@ -9,18 +9,15 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import datasets
-import fsspec
 
 from assay.errors import DataError
+from assay.registry.store import Store
 from reward_trainer.fit.pairs import Pair
 from reward_trainer.preferences.formats import COLUMNS, pair_of, plain
 from reward_trainer.preferences.roots import as_prompt, root_of
-from reward_trainer.preferences.writing import replacing
 
 FILE = "probe.jsonl"
 _KEPT = (*COLUMNS, "policy")
@@ -30,27 +27,24 @@ Row = dict[str, Any]
 class Probe:
     """The labelled samples of one model.
 
+    Every method raises DependencyError while the store cannot be used.
+
     Args:
-        store: folder or URL of all models.
+        store: of all models.
         name: of the model.
     """
 
-    def __init__(self, store: str, name: str) -> None:
-        self._path = f"{store.rstrip('/')}/{name}/{FILE}"
-        with self._named("opened"):
-            self._files, self._inner = fsspec.core.url_to_fs(self._path)
+    def __init__(self, store: Store, name: str) -> None:
+        self._store = store
+        self._name = name
 
     def rows(self) -> list[Row]:
         """The lines as they are, oldest first; none if there is no probe.
 
         Raises:
-            DataError: the file cannot be read, or a line is no pair; the line is named.
+            DataError: the file is no text, or a line is no pair; the line is named.
         """
-        with self._named("read"):
-            if not self._files.exists(self._inner):
-                return []
-            lines = self._files.cat_file(self._inner).decode().splitlines()
-        return [_row(line, f"{self._path}, line {n}") for n, line in enumerate(lines, start=1)]
+        return self._parsed(self._store.read_note(self._name, FILE))
 
     def pairs(self) -> list[Pair]:
         """The labelled pairs, with their conversation roots.
@@ -70,23 +64,18 @@ class Probe:
             How many were added.
 
         Raises:
-            DataError: a pair is there under the opposite label, or the file cannot be written.
+            DataError: a pair is there under the opposite label, and none was added.
         """
-        rows = self.rows()
-        labels = {_texts(row): row for row in rows}
-        added = 0
-        for row in _rows_of(table):
-            known = labels.setdefault(_texts(row), row)
-            if known["chosen"] != row["chosen"]:
-                raise DataError(
-                    "a pair has the opposite label of one that is in the probe, or of another row "
-                    "of this table: `assay probe list` shows them, `assay probe clear` forgets them"
-                )
-            if known is row:
-                rows.append(row)
-                added += 1
-        if added:
-            self._write(rows)
+        new, added = list(_rows_of(table)), 0
+
+        def extend(data: bytes | None) -> bytes | None:
+            nonlocal added
+            rows = self._parsed(data)
+            fresh = _unknown(new, rows)
+            added = len(fresh)
+            return _encoded([*rows, *fresh]) if fresh else None
+
+        self._store.change_note(self._name, FILE, extend)
         return added
 
     def clear(self) -> int:
@@ -96,29 +85,48 @@ class Probe:
             How many there were.
 
         Raises:
-            DataError: the file cannot be read or removed.
+            DataError: as in `rows`.
         """
-        count = len(self.rows())
-        if count:
-            with self._named("removed"):
-                self._files.rm_file(self._inner)
+        count = 0
+
+        def empty(data: bytes | None) -> bytes | None:
+            nonlocal count
+            count = len(self._parsed(data))
+            return b"" if count else None
+
+        self._store.change_note(self._name, FILE, empty)
         return count
 
-    def _write(self, rows: Sequence[Row]) -> None:
-        data = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows).encode()
-        if "file" in self._files.protocol:
-            with replacing(Path(self._inner)) as file:
-                file.write(data)
-            return
-        with self._named("written"):
-            self._files.pipe_file(self._inner, data)  # an object appears whole or not at all
-
-    @contextmanager
-    def _named(self, what: str) -> Iterator[None]:
+    def _parsed(self, data: bytes | None) -> list[Row]:
+        path = f"{self._store.url}/{self._name}/{FILE}"
         try:
-            yield
-        except (OSError, ImportError, ValueError) as error:
-            raise DataError(f"{self._path} cannot be {what}: {error}") from error
+            lines = (data or b"").decode().splitlines()
+        except UnicodeDecodeError as error:
+            raise DataError(f"{path} cannot be read: {error}") from error
+        return [_row(line, f"{path}, line {n}") for n, line in enumerate(lines, start=1)]
+
+
+def _unknown(new: Sequence[Row], known: Sequence[Row]) -> list[Row]:
+    """Those of the new rows that are not there yet, each once.
+
+    Raises:
+        DataError: one is there under the opposite label.
+    """
+    labels, fresh = {_texts(row): row for row in known}, []
+    for row in new:
+        there = labels.setdefault(_texts(row), row)
+        if there["chosen"] != row["chosen"]:
+            raise DataError(
+                "a pair has the opposite label of one that is in the probe, or of another row "
+                "of this table: `assay probe list` shows them, `assay probe clear` forgets them"
+            )
+        if there is row:
+            fresh.append(row)
+    return fresh
+
+
+def _encoded(rows: Sequence[Row]) -> bytes:
+    return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows).encode()
 
 
 def _row(line: str, where: str) -> Row:

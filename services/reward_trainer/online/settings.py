@@ -5,35 +5,21 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, SecretStr, field_validator, model_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import Field, SecretStr, model_validator
 
 from assay.models.resolve import DEFAULT_MODEL
+from assay.registry.settings import StoreSettings
 from reward_trainer.online.options import Limits, OptimizerName, RuleName, RuleOptions
 
 
-class TrainerSettings(BaseSettings):
+class TrainerSettings(StoreSettings):
     """Everything that an operator can choose about the online trainer."""
-
-    model_config = SettingsConfigDict(
-        env_prefix="ASSAY_",
-        env_nested_delimiter="__",
-        env_file=".env",
-        frozen=True,
-        extra="ignore",
-        env_ignore_empty=True,
-        protected_namespaces=(),
-    )
 
     preferences: str | None = Field(
         default=None,
         description="Preference pairs: file, folder or hub id. None = the stream is left alone.",
     )
     model: str = Field(default=DEFAULT_MODEL, min_length=1, description="Name of the model.")
-    home: Path = Field(default=Path("~/.assay"), description="Folder for state.")
-    store: str | None = Field(
-        default=None, description="Saved versions: a folder or URL; None = `store` in the home."
-    )
     trainer_folder: Path | None = Field(
         default=None, description="The trainer's own state; None = `trainer` in the home folder."
     )
@@ -99,11 +85,6 @@ class TrainerSettings(BaseSettings):
         default=None, description="For tests: `POINT[:N]` at which the process kills itself."
     )
 
-    @field_validator("home", mode="after")
-    @classmethod
-    def _expand(cls, home: Path) -> Path:
-        return home.expanduser().absolute()
-
     @model_validator(mode="after")
     def _consistent(self) -> TrainerSettings:
         if self.publish_updates % self.checkpoint_updates:
@@ -136,14 +117,6 @@ class TrainerSettings(BaseSettings):
             max_characters=self.max_characters,
             near_duplicate=self.near_duplicate,
         )
-
-    @property
-    def store_url(self) -> str:
-        """Where saved versions are."""
-        if self.store is not None and "://" in self.store:
-            return self.store
-        folder = self.home / "store" if self.store is None else Path(self.store)
-        return str(folder.expanduser().absolute())
 
     @property
     def folder(self) -> Path:

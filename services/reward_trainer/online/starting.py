@@ -12,7 +12,6 @@ from prometheus_client import CollectorRegistry, start_http_server
 
 from assay.errors import StartupError
 from assay.registry.promotions import Registry
-from assay.registry.store import Store
 from assay.streams.connection import connect
 from reward_trainer.gate.probe import Probe
 from reward_trainer.online.metrics import TrainerMetrics
@@ -39,10 +38,9 @@ async def train(settings: TrainerSettings, is_wanted: Callable[[], bool] = lambd
     torch.set_num_threads(settings.torch_threads or max(1, (os.cpu_count() or 2) // 2))
     if settings.redis_url is None or settings.preferences is None:
         raise StartupError("the trainer needs Redis and preferences")
-    versions = Versions(
-        settings.model, Store(settings.store_url, settings.home / "cache"), settings.device
-    )
-    stored = read_stored(settings, settings.preferences, Probe(settings.store_url, versions.name))
+    store = settings.open_store()
+    versions = Versions(settings.model, store, settings.device)
+    stored = read_stored(settings, settings.preferences, Probe(store, versions.name))
     redis = connect(settings.redis_url.get_secret_value())
     try:
         metrics = _metrics(settings.metrics_port)

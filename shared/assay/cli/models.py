@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 from pydantic import Field, SecretStr
-from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from assay.errors import AssayError, ConflictError, NotFoundError
+from assay.registry.settings import StoreSettings
 
 if TYPE_CHECKING:
     from assay.client import Client
@@ -44,25 +44,12 @@ SwapWhenOption = Annotated[
 ]
 
 
-class StoreSettings(BaseSettings):
-    """Where versions are, as the server's settings of the same names say."""
+class VersionSettings(StoreSettings):
+    """Where versions are, and who uses them."""
 
-    model_config = SettingsConfigDict(
-        env_prefix="ASSAY_", env_file=".env", env_ignore_empty=True, extra="ignore", frozen=True
-    )
-
-    home: Path = Field(default=Path("~/.assay"), description="Folder of all state.")
-    store: str | None = Field(default=None, description="None = `store` in the home folder.")
     redis_url: SecretStr | None = Field(
         default=None, description="None = that of `assay up`, if it runs."
     )
-
-    def open_store(self) -> Store:
-        """The store."""
-        from assay.registry.store import Store
-
-        home = self.home.expanduser()
-        return Store(self.store or str(home / "store"), home / "cache")
 
     def leased(self, name: str) -> set[int]:
         """The versions that replicas are to keep; none where no Redis is named or runs.
@@ -72,7 +59,7 @@ class StoreSettings(BaseSettings):
         """
         if self.redis_url is not None:
             return asyncio.run(_in_use(self.redis_url.get_secret_value(), name))
-        path = self.home.expanduser().absolute() / "redis.sock"
+        path = self.home / "redis.sock"
         return asyncio.run(_in_use(f"unix://{path}", name)) if _listens(path) else set()
 
 
@@ -124,10 +111,11 @@ def promote(
     key: KeyOption = None,
     wait: WaitOption = False,
     swap_when: SwapWhenOption = None,
+    force: Annotated[bool, typer.Option("--force", help="Even if the gate rejected it.")] = False,
 ) -> None:
     """Let a version serve, on every replica of a running server."""
     with _refusing("promote"), _client(url, key) as client:
-        _follow(client, client.promote(model, swap_when=swap_when), wait=wait)
+        _follow(client, client.promote(model, swap_when=swap_when, force=force), wait=wait)
 
 
 @app.command()
@@ -174,9 +162,11 @@ def _refusing(command: str) -> Iterator[None]:
         raise typer.Exit(1) from None
 
 
-def _settings(store: str | None, home: Path | None, redis_url: str | None = None) -> StoreSettings:
+def _settings(
+    store: str | None, home: Path | None, redis_url: str | None = None
+) -> VersionSettings:
     given = {"store": store, "home": home, "redis_url": redis_url}
-    return StoreSettings(**{name: value for name, value in given.items() if value is not None})  # type: ignore[arg-type]
+    return VersionSettings(**{name: value for name, value in given.items() if value is not None})  # type: ignore[arg-type]
 
 
 def _client(url: str | None, key: str | None) -> Client:

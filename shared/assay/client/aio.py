@@ -165,7 +165,12 @@ class AsyncClient:
         return await self._run(records.model(name))
 
     async def promote(
-        self, model: str, *, wait_s: float = 0.0, swap_when: SwapWhen | None = None
+        self,
+        model: str,
+        *,
+        wait_s: float = 0.0,
+        swap_when: SwapWhen | None = None,
+        force: bool = False,
     ) -> PromotionReply:
         """Let `name@7` serve on every replica; scope `admin`.
 
@@ -173,12 +178,13 @@ class AsyncClient:
             model: the version.
             wait_s: how long to wait for the end, at most 300; 0 = return at once.
             swap_when: `quiet` (between groups) or `now`; None = the server's setting.
+            force: also a version that the gate has rejected.
 
         Raises:
             ConflictError: it was refused, another one is under way, or the server's version is
                 fixed.
         """
-        return await self._run(records.promote(model, wait_s, swap_when))
+        return await self._run(records.promote(model, wait_s, swap_when, force=force))
 
     async def rollback(
         self, name: str, *, wait_s: float = 0.0, swap_when: SwapWhen | None = None

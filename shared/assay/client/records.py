@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import uuid
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
 from assay.client.bodies import Items, build, dump, parse, plain
 from assay.client.chunking import split, texts_in
@@ -80,9 +80,11 @@ def model(name: str) -> Flow[ModelCard]:
     return parse(ModelCard, reply)
 
 
-def promote(model: str, wait_s: float, swap_when: SwapWhen | None) -> Flow[PromotionReply]:
+def promote(
+    model: str, wait_s: float, swap_when: SwapWhen | None, *, force: bool
+) -> Flow[PromotionReply]:
     """`POST /v1/models/name@7/promote`; never sent twice, as the second would be refused."""
-    return _move(f"{slug(_version(model))}/promote", wait_s, swap_when)
+    return _move(f"{slug(_version(model))}/promote", wait_s, swap_when, force=force)
 
 
 def rollback(name: str, wait_s: float, swap_when: SwapWhen | None) -> Flow[PromotionReply]:
@@ -96,8 +98,11 @@ def _version(model: str) -> str:
     return model
 
 
-def _move(what: str, wait_s: float, swap_when: SwapWhen | None) -> Flow[PromotionReply]:
-    query = f"wait_s={wait_s:g}" + (f"&swap_when={swap_when}" if swap_when else "")
+def _move(
+    what: str, wait_s: float, swap_when: SwapWhen | None, *, force: bool = False
+) -> Flow[PromotionReply]:
+    asked = {"swap_when": swap_when, "force": "true" if force else None}
+    query = urlencode({"wait_s": f"{wait_s:g}", **{k: v for k, v in asked.items() if v}})
     (reply,) = yield [Request("POST", f"/v1/models/{what}?{query}", once=True)]
     return parse(PromotionReply, reply)
 

@@ -50,6 +50,10 @@ class Aliases(BaseModel):
             anchor=version if by_person else self.anchor,
         )
 
+    def newer(self, stored: Aliases) -> Aliases:
+        """These if `serving` has moved since `stored`, else those."""
+        return self if self.epoch > stored.epoch else stored
+
     def may_replace(self, stored: Aliases) -> bool:
         """Whether a writer may put these in place of `stored`: newer, or as new and serving alike.
 

@@ -43,9 +43,10 @@ def advance(
     flip a member that lacks the version leads back to prepare, and one that failed to load it to
     refused.
 
-    Whoever swaps in a `done` has written the aliases to the store before. A replica that could not
-    reach Redis for a while lets `MEMBER_S` pass before it decides again: the others' heartbeats
-    may have stopped for the same reason.
+    Whoever swaps in a `done` has written the aliases to the store before, or has tried to for long
+    and goes on trying: a store that cannot be written must not stand in the way of a rollback.
+    A replica that could not reach Redis for a while lets `MEMBER_S` pass before it decides again:
+    the others' heartbeats may have stopped for the same reason.
 
     Args:
         board: as it was read.

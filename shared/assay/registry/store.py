@@ -179,6 +179,21 @@ class Store:
             self._place.change(path, rewrite)
         return held
 
+    def read_note(self, name: str, file: str) -> bytes | None:
+        """A small file that lies beside a model's versions; None = there is none."""
+        with self._place.errors():
+            return self._place.read(f"{_checked(name)}/{file}")
+
+    def change_note(
+        self, name: str, file: str, change: Callable[[bytes | None], bytes | None]
+    ) -> None:
+        """Read and write such a file in one step; `change` gives None to leave it as it is.
+
+        It may be called again if somebody else was faster.
+        """
+        with self._place.errors():
+            self._place.change(f"{_checked(name)}/{file}", change)
+
     def collect(self, name: str, keep: int, leased: set[int]) -> list[int]:
         """Delete old versions; their numbers stay taken, as the newest version is always kept.
 

@@ -78,9 +78,7 @@ class Running:
         self.store = Store(settings.store_url)
         versions = Versions(settings.model, self.store, settings.device)
         assert settings.preferences is not None
-        stored = read_stored(
-            settings, settings.preferences, Probe(settings.store_url, versions.name)
-        )
+        stored = read_stored(settings, settings.preferences, Probe(self.store, versions.name))
         self.registry = Registry(client, NAME)
         self.folder = settings.folder / NAME
         self.metrics = TrainerMetrics(CollectorRegistry())
@@ -387,7 +385,7 @@ async def test_a_damaged_version_is_named(
 def test_preferences_that_are_missing_are_named(home: Path, redis_server: RedisServer) -> None:
     settings = trainer_settings(home, redis_server.url)
     with pytest.raises(DataError, match="no such file"):
-        read_stored(settings, "nowhere.jsonl", Probe(settings.store_url, NAME))
+        read_stored(settings, "nowhere.jsonl", Probe(settings.open_store(), NAME))
 
 
 def test_a_second_trainer_takes_over_from_a_stopped_one_which_then_ends(
