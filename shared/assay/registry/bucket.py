@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from assay.errors import ArtifactError, DependencyError, StartupError
+from assay.registry.folder import sweep_drafts
 from assay.registry.place import Place
 
 if TYPE_CHECKING:
@@ -140,6 +141,10 @@ class Bucket(Place):
         self._lib.delete(self._objects, f"{path}/{first}")
         if rest := self._list(path):
             self._lib.delete(self._objects, rest)
+
+    def sweep(self, path: str) -> None:
+        """Delete downloads that were killed more than a day ago; uploads leave nothing hidden."""
+        sweep_drafts(self._cache / path)
 
     def _list(self, path: str) -> list[str]:
         pages = self._lib.list(self._objects, path)

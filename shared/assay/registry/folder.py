@@ -6,6 +6,7 @@ import contextlib
 import fcntl
 import os
 import shutil
+import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -16,6 +17,7 @@ from assay.registry.place import Place
 
 _RETRY_AFTER_S = 30.0  # somebody has to mend the disk or the permissions
 _LOCK = ".lock"
+_DRAFT_S = 86_400.0  # no copy takes longer
 
 
 class Folder(Place):
@@ -104,6 +106,10 @@ class Folder(Place):
             folder.rename(hidden)
             shutil.rmtree(hidden)
 
+    def sweep(self, path: str) -> None:
+        """Delete what writers that were killed more than a day ago have left in a folder."""
+        sweep_drafts(self._root / path)
+
     @contextlib.contextmanager
     def _locked(self, path: str) -> Iterator[Path]:
         file = self._root / path
@@ -111,6 +117,15 @@ class Folder(Place):
         with (file.parent / _LOCK).open("a") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             yield file
+
+
+def sweep_drafts(folder: Path) -> None:
+    """Delete drafts that nobody has touched for a day."""
+    before_s = time.time() - _DRAFT_S
+    for draft in folder.glob(".*.tmp"):
+        if draft.stat().st_mtime < before_s:
+            shutil.rmtree(draft, ignore_errors=True)
+            draft.unlink(missing_ok=True)
 
 
 def _hidden(path: Path) -> Path:

@@ -71,3 +71,7 @@ class Place(ABC):
     @abstractmethod
     def remove(self, path: str, first: str) -> None:
         """Delete a folder; without the file `first` it does not count any more."""
+
+    @abstractmethod
+    def sweep(self, path: str) -> None:
+        """Delete what writers that were killed more than a day ago have left in a folder."""

@@ -195,9 +195,10 @@ class Store:
             self._place.change(f"{_checked(name)}/{file}", change)
 
     def collect(self, name: str, keep: int, leased: set[int]) -> list[int]:
-        """Delete old versions; their numbers stay taken, as the newest version is always kept.
+        """Delete old versions, and what killed writers have left.
 
-        Kept are the newest `keep`, those under an alias and their parents, and those leased.
+        Their numbers stay taken, as the newest version is always kept. Kept are the newest `keep`,
+        those under an alias and their parents, and those leased.
 
         Returns:
             What was deleted.
@@ -206,6 +207,7 @@ class Store:
         with self._place.errors():
             for version in gone:
                 self._place.remove(f"{name}/{version}", MANIFEST)
+            self._place.sweep(name)
         return gone
 
     def collectable(self, name: str, keep: int, leased: set[int]) -> list[int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -110,3 +111,18 @@ def test_a_place_that_cannot_be_a_folder(tmp_path: Path) -> None:
         store.reserve("rm", "x")
     with pytest.raises(DependencyError, match="cannot be used"):
         store.write_aliases("rm", Aliases(epoch=1, serving=3))
+
+
+def test_gc_takes_what_killed_writers_left_a_day_ago(tmp_path: Path) -> None:
+    store = Store(str(tmp_path))
+    fresh, old = tmp_path / "rm" / ".8.0a1b2c3d.tmp", tmp_path / "rm" / ".7.0a1b2c3d.tmp"
+    note = tmp_path / "rm" / ".aliases.json.0a1b2c3d.tmp"
+    for draft in (fresh, old):
+        save_version(draft, ModelRef("rm", 7))
+    note.write_text("{}")
+    for draft in (old, note):
+        os.utime(draft, (0, 0))
+
+    store.collect("rm", keep=1, leased=set())
+
+    assert (fresh.exists(), old.exists(), note.exists()) == (True, False, False)
