@@ -23,6 +23,7 @@ class Door:
         self._inside = 0
         self._quiet_since_s = clock()
         self._opens_itself: asyncio.TimerHandle | None = None
+        self.closed_until_s = 0.0  # of `time.monotonic`, by itself; it may open before
 
     @property
     def in_flight(self) -> int:
@@ -55,6 +56,7 @@ class Door:
         """Hold what comes; called again, it goes on holding. It opens itself after `HOLD_S`."""
         self._open.clear()
         self._cancel()
+        self.closed_until_s = time.monotonic() + HOLD_S
         self._opens_itself = asyncio.get_running_loop().call_later(HOLD_S, self.open)
 
     def open(self) -> None:

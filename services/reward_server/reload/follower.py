@@ -20,7 +20,7 @@ from assay.errors import (
     NotFoundError,
 )
 from assay.registry.promotions import MEMBER_S, propose, rebuild
-from assay.registry.protocol import Limits, advance
+from assay.registry.protocol import Limits, advance, not_after_s
 from assay.registry.records import ReplicaState
 from assay.schemas.refs import ModelRef
 from reward_server.reload.door import HOLD_S
@@ -283,10 +283,16 @@ class Follower:
         self._aliases = aliases
         self._record.want(aliases)
         if aliases.serving != before:
-            stay = board.promotion.stay if board.promotion is not None else []
-            self._local.prompts.keep(stay, before)
+            self._local.prompts.keep(self._staying(board), before)
             self._metrics.switches.inc()
             logger.info("switched", extra={"version": aliases.serving, "epoch": aliases.epoch})
+
+    def _staying(self, board: Board) -> list[str]:
+        """Prompts whose groups go on with the version before: the flip's, and what came since."""
+        promotion = board.promotion
+        if promotion is None or promotion.swap_when == "now":
+            return []
+        return [*promotion.stay, *self._local.prompts.active()]
 
     def _attend_door(self, promotion: Promotion | None) -> None:
         door = self._local.door
@@ -311,6 +317,7 @@ class Follower:
             in_flight=local.door.in_flight,
             idle_ms=local.door.idle_s * 1000 if hold is None else hold.idle_ms,
             held=None if hold is None else hold.epoch,
+            held_until_s=0.0 if hold is None else self._registry.redis_s(local.door.closed_until_s),
             recent=[] if hold is None else hold.recent,
         )
 
@@ -321,7 +328,9 @@ class Follower:
         is_settled = self._record.is_settled(after.aliases.epoch, _STORE_PATIENCE_S)
         if after.promotion.state == "done" and not is_settled:
             return
-        if await self._registry.swap(board, after):
+        if await self._registry.swap(
+            board, after, not_after_s(after, self._replicas, self._limits)
+        ):
             await self._tell(after.promotion)
             self.wake()
 

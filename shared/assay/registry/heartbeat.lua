@@ -5,6 +5,8 @@
 -- ARGV[1]  the replica
 -- ARGV[2]  its state, JSON
 -- ARGV[3]  seconds of silence after which a replica is forgotten
+--
+-- Returns the time.
 
 local time = redis.call("TIME")
 local now = time[1] + time[2] / 1000000
@@ -14,4 +16,4 @@ for _, dead in ipairs(redis.call("ZRANGEBYSCORE", KEYS[1], "-inf", now - ARGV[3]
 end
 redis.call("ZADD", KEYS[1], string.format("%.6f", now), ARGV[1])
 redis.call("HSET", KEYS[2], ARGV[1], ARGV[2])
-return 1
+return time

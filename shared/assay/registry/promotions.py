@@ -8,6 +8,7 @@ import uuid
 from collections.abc import AsyncGenerator, Mapping
 from functools import partial
 from importlib.resources import files
+from time import monotonic
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
@@ -55,6 +56,7 @@ class Registry:
         self._swap_script = redis.register_script(_lua("swap_board"))
         self._heartbeat_script = redis.register_script(_lua("heartbeat"))
         self._lease_script = redis.register_script(_lua("lease"))
+        self._told_s: tuple[float, float] | None = None  # Redis's time, and ours when it came
 
     @redis_errors()
     async def board(self) -> Board | None:
@@ -63,7 +65,7 @@ class Registry:
         return None if text is None else _read(Board, text, self._board)
 
     @redis_errors()
-    async def swap(self, old: Board | None, new: Board) -> bool:
+    async def swap(self, old: Board | None, new: Board, not_after_s: float | None = None) -> bool:
         """Put `new` in place of `old`, unless another has changed the board since.
 
         The promotion on it goes into the history in the same step, and a hint goes out.
@@ -71,6 +73,7 @@ class Registry:
         Args:
             old: the board as it was read; None = there was none.
             new: `old.changed(...)`.
+            not_after_s: when it is too late, by Redis's clock; None = it never is.
         """
         promotion = new.promotion
         done = await self._swap_script(
@@ -81,6 +84,7 @@ class Registry:
                 promotion.model_dump_json() if promotion else "",
                 str(_HISTORY_S),
                 self._hints,
+                "" if not_after_s is None else f"{not_after_s:.6f}",
             ],
         )
         return bool(done)
@@ -99,10 +103,19 @@ class Registry:
     @redis_errors()
     async def heartbeat(self, state: ReplicaState) -> None:
         """Tell what a replica does; `at_s` is set by Redis."""
-        await self._heartbeat_script(
+        time: Any = await self._heartbeat_script(
             keys=[self._heard, self._states],
             args=[state.replica, state.model_dump_json(), str(_FORGET_S)],
         )
+        self._told_s = _seconds((int(time[0]), int(time[1]))), monotonic()
+
+    def redis_s(self, local_s: float) -> float:
+        """A moment of `time.monotonic` by Redis's clock, or earlier: the reply took its time.
+
+        Args:
+            local_s: the moment; 0 is returned before the first heartbeat.
+        """
+        return 0.0 if self._told_s is None else self._told_s[0] + local_s - self._told_s[1]
 
     @redis_errors()
     async def replicas(self) -> list[ReplicaState]:

@@ -16,9 +16,9 @@ class Limits:
         quiet_ms: idle time on every replica that counts as a gap between groups.
         quiet_deadline_s: longest wait for such a gap, from the moment that all have loaded.
         hold_s: how long doors may be closed; a door opens by itself when its replica hears nothing
-            for that long. A replica's word that its door is closed counts for half of it, so that
-            the door is still closed when the flip reaches it. A member that was not heard for all
-            of it may be dead: no door closes until it is back, or gone.
+            for that long. Replicas say when that will be, and a flip comes at least half of it
+            before, so that the doors are still closed when it reaches them. A member that was not
+            heard for all of it may be dead: no door closes until it is back, or gone.
     """
 
     quiet_ms: float = 500.0
@@ -67,6 +67,13 @@ def advance(
     if promotion.state == "wait":
         return _wait(board, promotion, replicas, now_s, limits)
     return _hold(board, promotion, replicas, now_s, limits)
+
+
+def not_after_s(board: Board, replicas: Sequence[ReplicaState], limits: Limits) -> float | None:
+    """When it is too late to put a board from `advance` in place; None = it never is."""
+    if board.active is None or board.active.state != "flip":
+        return None
+    return min(_last_flip_s(each, limits) for each in replicas)
 
 
 def _prepared(
@@ -160,7 +167,11 @@ def _silent(replicas: Sequence[ReplicaState], now_s: float, limits: Limits) -> b
 
 
 def _holds(replica: ReplicaState, promotion: Promotion, now_s: float, limits: Limits) -> bool:
-    return replica.held == promotion.epoch and now_s - replica.at_s < limits.hold_s / 2
+    return replica.held == promotion.epoch and now_s < _last_flip_s(replica, limits)
+
+
+def _last_flip_s(replica: ReplicaState, limits: Limits) -> float:
+    return replica.held_until_s - limits.hold_s / 2
 
 
 def _refuse(board: Board, replicas: Sequence[ReplicaState], reason: str) -> Board:

@@ -93,6 +93,11 @@ class ReplicaState(_Record):
     held: int | None = Field(
         default=None, description="Epoch of the promotion for which its door is closed."
     )
+    held_until_s: float = Field(
+        default=0.0,
+        description="While it holds: when the door opens by itself, by Redis's clock, at the "
+        "earliest.",
+    )
     recent: list[str] = Field(
         default_factory=list,
         description="While it holds: digests of the prompts that were active within `quiet_ms` "

@@ -7,10 +7,15 @@
 -- ARGV[3]  the promotion on it; empty = none
 -- ARGV[4]  seconds for which the history is kept
 -- ARGV[5]  channel of the hints
+-- ARGV[6]  Unix second after which it is too late; empty = it never is
 --
--- Returns 1, or 0 where the board is another by now. Revisions stay below 2^53, so that Lua's
+-- Returns 1, or 0 where the board is another by now or it is too late. Revisions stay below 2^53, so that Lua's
 -- numbers hold them.
 
+local time = redis.call("TIME")
+if ARGV[6] ~= "" and time[1] + time[2] / 1000000 > tonumber(ARGV[6]) then
+  return 0
+end
 local current = redis.call("GET", KEYS[1])
 if current then
   if string.format("%.0f", cjson.decode(current).revision) ~= ARGV[1] then

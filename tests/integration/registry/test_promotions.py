@@ -85,6 +85,25 @@ async def test_only_one_of_many_changes_a_board(registry: Registry, redis: Redis
     assert not await registry.swap(board, changes[0])
 
 
+async def test_a_change_that_comes_too_late_is_not_made(registry: Registry) -> None:
+    board = await start(registry)
+    now_s = await registry.now_s()
+
+    assert not await registry.swap(board, board.changed(), not_after_s=now_s)
+    assert await registry.swap(board, board.changed(), not_after_s=now_s + 60)
+
+
+async def test_a_moment_is_never_later_by_redis_than_it_is(registry: Registry) -> None:
+    assert registry.redis_s(time.monotonic()) == 0.0
+    await registry.heartbeat(replica("a"))
+
+    estimates = []
+    for _ in range(20):
+        estimates.append(registry.redis_s(time.monotonic()) - await registry.now_s())
+    assert min(estimates) > -0.5
+    assert max(estimates) <= 0.0
+
+
 async def test_boards_of_two_models_are_apart(registry: Registry, redis: Redis) -> None:
     await start(registry)
     assert await Registry(redis, "other").board() is None
@@ -265,9 +284,9 @@ async def test_a_promotion_from_beginning_to_end(registry: Registry, store: Stor
     states = []
     while (board := await current(registry)).active:
         for name in ("a", "b"):
-            await registry.heartbeat(
-                replica(name, epoch=epoch, resident=[6, 7], idle_ms=600.0, held=held)
-            )
+            until_s = await registry.now_s() + 2
+            state = replica(name, epoch=epoch, resident=[6, 7], idle_ms=600.0, held=held)
+            await registry.heartbeat(state.model_copy(update={"held_until_s": until_s}))
         after = advance(board, await registry.replicas(), await registry.now_s(), Limits())
         assert after is not None
         assert after.promotion is not None

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from assay.registry.aliases import Aliases
-from assay.registry.protocol import Limits, advance
+from assay.registry.protocol import Limits, advance, not_after_s
 from assay.registry.records import Board, Promotion, ReplicaState
 
 LIMITS = Limits(quiet_ms=500, quiet_deadline_s=20, hold_s=2)
@@ -15,8 +15,9 @@ NOW_S = 1000.0
 READY = {"resident": [6, 7], "idle_ms": 500.0}
 BUSY = {"resident": [6, 7], "idle_ms": 499.9}
 SILENT = {**READY, "at_s": NOW_S - 2}  # killed, perhaps: a member for three seconds more
-HOLDS = {**READY, "held": 4}
-HOLDS_BUSY = {**BUSY, "held": 4}
+HELD = {"held": 4, "held_until_s": NOW_S + 1.9}
+HOLDS = {**READY, **HELD}
+HOLDS_BUSY = {**BUSY, **HELD}
 
 
 def board(state: str, **fields: Any) -> Board:
@@ -119,7 +120,7 @@ def test_wait(fields: dict[str, Any], states: list[Any], expected: str | None) -
     [
         ({}, [HOLDS, HOLDS], "flip"),
         ({}, [HOLDS, READY], None),  # b has not heard yet
-        ({}, [HOLDS, {**READY, "held": 3}], None),  # b still holds for an earlier one
+        ({}, [HOLDS, {**HOLDS, "held": 3}], None),  # b still holds for an earlier one
         ({}, [HOLDS, HOLDS_BUSY], "wait"),  # a request came to b before its door closed
         ({}, [HOLDS, BUSY], "wait"),
         ({"wait_since_s": NOW_S - 20}, [HOLDS, HOLDS_BUSY], "flip"),
@@ -133,9 +134,9 @@ def test_wait(fields: dict[str, Any], states: list[Any], expected: str | None) -
         # Silence is another matter: they wait with open doors until b is back, or no member.
         ({"hold_since_s": NOW_S - 2, "wait_since_s": NOW_S - 20}, [HOLDS, SILENT], "wait"),
         ({"hold_since_s": NOW_S - 2, "swap_when": "now"}, [HOLDS, SILENT], "wait"),
-        # b said so a second ago: its door might open by itself before the flip reaches it.
-        ({}, [HOLDS, {**HOLDS, "at_s": NOW_S - 1}], None),
-        ({}, [HOLDS, {**HOLDS, "at_s": NOW_S - 0.9}], "flip"),
+        # b's door might open by itself before the flip reaches it, however lately b was heard.
+        ({}, [HOLDS, {**HOLDS, "held_until_s": NOW_S + 1.0}], None),
+        ({}, [HOLDS, {**HOLDS, "held_until_s": NOW_S + 1.1}], "flip"),
         ({}, [HOLDS, {"idle_ms": 900.0}], "prepare"),
         ({}, [HOLDS, {**HOLDS, "failed": {7: "out of memory"}}], "refused"),
         ({}, [], None),
@@ -226,3 +227,10 @@ def test_each_hold_has_its_own_two_seconds() -> None:
     after = step("wait", READY, READY, hold_since_s=NOW_S - 100)
     assert after is not None
     assert (after.state, after.hold_since_s) == ("hold", NOW_S)
+
+
+def test_a_flip_comes_a_second_before_the_first_door_opens_by_itself() -> None:
+    states = members(HOLDS, {**HOLDS, "held_until_s": NOW_S + 1.5})
+
+    assert not_after_s(board("flip"), states, LIMITS) == NOW_S + 0.5
+    assert not_after_s(board("hold"), states, LIMITS) is None
