@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, NamedTuple
@@ -22,6 +22,7 @@ from reproduction.candidates.subject import (
     randomise,
     recalibrated,
 )
+from reward_trainer.fit.pairs import Pair
 from reward_trainer.fit.progress import quieten_libraries
 from reward_trainer.gate.data import GateData
 from reward_trainer.gate.evaluate import evaluate
@@ -29,7 +30,7 @@ from reward_trainer.gate.measuring import Measured
 from reward_trainer.gate.report import GateReport
 from reward_trainer.preferences.writing import replacing
 
-_STEPS, _WALK, _STRIDE = 30, 20, 0.05
+_STEPS, _WALK = 30, 20
 _ABOUT = """# Bad candidates
 
 Children of the embedded `assay-minilm` that were spoilt on purpose, and what the gate says of them.
@@ -85,7 +86,7 @@ def _candidates(evidence: Evidence) -> Iterator[Judged]:
         for weight in weights:
             weight.mul_(2.0)
         yield judged("scale doubled", "score_std", subject.measured())
-    yield _walk(replace(data, groups=(), probe=()))
+    yield _walk(replace(data, groups=(), probe=()), evidence.arguments)
     subject.train(by_length(evidence.arguments), _STEPS)
     yield judged("trained to prefer length", "length_correlation", subject.measured())
     inverted = Subject(data)
@@ -94,17 +95,18 @@ def _candidates(evidence: Evidence) -> Iterator[Judged]:
     yield judged("inverted on the probe", "probe_parent", inverted.measured())
 
 
-def _walk(data: GateData) -> Judged:
-    """Steps in one wrong direction, each judged beside the one before."""
+def _walk(data: GateData, pairs: Sequence[Pair]) -> Judged:
+    """Step by step from the anchor to a model that was trained on opposite labels."""
     subject = Subject(data)
     anchor = parent = subject.measured()
     report, steps = evaluate(anchor, anchor, anchor, data), 0
-    with subject.changing(ADAPTERS) as weights:
-        torch.manual_seed(0)
-        wrong = [torch.randn(weight.shape) * weight.std() for weight in weights]
+    with subject.changing(ADAPTERS, HEADS) as weights:
+        good = [weight.clone() for weight in weights]
+        subject.train([pair.swapped() for pair in pairs], _STEPS)
+        bad = [weight.clone() for weight in weights]
         while report.passed and steps < _WALK:
-            for weight, direction in zip(weights, wrong, strict=True):
-                weight.add_(direction, alpha=_STRIDE)
+            for weight, start, end in zip(weights, good, bad, strict=True):
+                weight.copy_(torch.lerp(start, end, (steps + 1) / _WALK))
             candidate = recalibrated(subject.measured(), anchor)
             report = evaluate(candidate, parent, anchor, data)
             parent, steps = candidate, steps + 1

@@ -54,10 +54,14 @@ class Subject:
         return Measured(self._name, self._layout, scores, calibrated=True)
 
     @contextmanager
-    def changing(self, kind: str) -> Iterator[list[Tensor]]:
-        """Weights of a kind, which may be changed and are put back."""
+    def changing(self, *kinds: str) -> Iterator[list[Tensor]]:
+        """Weights of some kinds, which may be changed and are put back."""
         named = self._members.model.named_parameters()
-        weights = [w.data for name, w in named if kind in name and not name.endswith("bias")]
+        weights = [
+            weight.data
+            for name, weight in named
+            if any(kind in name for kind in kinds) and not name.endswith("bias")
+        ]
         before = [weight.clone() for weight in weights]
         try:
             yield weights
