@@ -91,7 +91,7 @@ class ServerSettings(StoreSettings):
         default=500, ge=1, description="Milliseconds without a score request that end a group."
     )
     quiet_deadline_s: float = Field(
-        default=20.0, ge=0, description="Longest wait for quiet; then prompts in flight stay."
+        default=20.0, ge=0, description="Longest wait for quiet; then what is under way stays."
     )
     group_window_s: float = Field(
         default=10.0, gt=0, description="Two versions within it split a group; they are counted."

@@ -7,6 +7,7 @@ import itertools
 import random
 import threading
 import time
+from collections import Counter
 from types import TracebackType
 from typing import NamedTuple, Self
 
@@ -53,9 +54,10 @@ class Arrivals:
 
     def __init__(self, urls: list[str], groups_per_s: float, first_group: int) -> None:
         self.replies: list[Reply] = []
-        self._urls = urls
+        self.urls = urls
         self._rate = groups_per_s
         self._groups = itertools.count(first_group)
+        self._under_way: Counter[str] = Counter()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=lambda: asyncio.run(self._run()))
 
@@ -72,6 +74,12 @@ class Arrivals:
         self._stop.set()
         self._thread.join()
 
+    def leave(self, url: str) -> None:
+        """Send nothing more to a server, and wait until it has answered everything."""
+        self.urls.remove(url)
+        while self._under_way[url]:
+            time.sleep(0.1)
+
     async def _run(self) -> None:
         async with _client() as http, asyncio.TaskGroup() as under_way:
             next_s = time.monotonic()
@@ -83,7 +91,10 @@ class Arrivals:
                     under_way.create_task(self._send(http, group, number))
 
     async def _send(self, http: httpx.AsyncClient, group: int, number: int) -> None:
-        self.replies.append(await send(http, random.choice(self._urls), group, number))
+        url = random.choice(self.urls)
+        self._under_way[url] += 1
+        self.replies.append(await send(http, url, group, number))
+        self._under_way[url] -= 1
 
 
 async def send(http: httpx.AsyncClient, url: str, group: int, number: int) -> Reply:

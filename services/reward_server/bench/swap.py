@@ -133,7 +133,7 @@ class _Bench:
         with Arrivals(urls, rate, 2_000_000) as still:
             time.sleep(seconds)
         with Arrivals(urls, rate, 3_000_000) as moving:
-            swaps = self._swap_all(server, base, drafts, urls, flags)
+            swaps = self._swap_all(server, base, drafts, moving, flags)
         wrong = self._wrong([*still.replies, *moving.replies])
         return {"capacity_texts_per_s": capacity, **self._figures(still, moving, swaps, wrong)}
 
@@ -142,7 +142,7 @@ class _Bench:
         server: Running,
         base: ModelRef,
         drafts: Sequence[Path],
-        urls: list[str],
+        moving: Arrivals,
         flags: Sequence[str],
     ) -> list[Swap]:
         swaps = []
@@ -151,7 +151,7 @@ class _Bench:
                 time.sleep(_BETWEEN_S)
                 middle = number == len(drafts) // 2
                 if middle and self._plan.fault == "join":
-                    stack.enter_context(_joining(base.name, urls, flags))
+                    stack.enter_context(_joining(base.name, moving, flags))
                 begun_s = time.monotonic()
                 ref = self._store.publish(draft, ModelRef(base.name, int(draft.name))).ref
                 begun = client.promote(str(ref), swap_when=self._plan.swap_when)
@@ -219,16 +219,16 @@ class _Bench:
 
 
 @contextlib.contextmanager
-def _joining(name: str, urls: list[str], flags: Sequence[str]) -> Iterator[None]:
+def _joining(name: str, moving: Arrivals, flags: Sequence[str]) -> Iterator[None]:
     """Start a server of one more replica, which takes part from its start on."""
     end, ready = threading.Event(), threading.Event()
 
     def work() -> None:
         with running_server(name, *flags) as server:
-            urls.append(server.url)
+            moving.urls.append(server.url)
             ready.set()
             end.wait()
-            urls.remove(server.url)
+            moving.leave(server.url)
 
     thread = threading.Thread(target=work)
     thread.start()

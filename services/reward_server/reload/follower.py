@@ -301,7 +301,7 @@ class Follower:
             self._hold = None
             return
         if self._hold is None or self._hold.epoch != promotion.epoch or door.is_open:
-            recent = self._local.prompts.active()
+            recent = self._local.prompts.lately()
             self._hold = Hold(promotion.epoch, door.idle_s * 1000, recent)
         door.close()
 

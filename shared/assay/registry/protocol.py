@@ -128,7 +128,7 @@ def _hold(
         return _to(board, replicas, state="wait")
     open_doors = [each.replica for each in replicas if not _holds(each, promotion, now_s, limits)]
     if not open_doors:
-        return _flip(board, promotion, replicas)
+        return _flip(board, promotion, replicas, limits)
     if now_s - (promotion.hold_since_s or 0.0) < limits.hold_s:
         return None
     if may_wait or _silent(replicas, now_s, limits):
@@ -137,8 +137,12 @@ def _hold(
     return _refuse(board, replicas, f"did not hold requests back in time: {names}")
 
 
-def _flip(board: Board, promotion: Promotion, replicas: Sequence[ReplicaState]) -> Board:
-    stay = {digest for each in replicas for digest in each.recent}
+def _flip(
+    board: Board, promotion: Promotion, replicas: Sequence[ReplicaState], limits: Limits
+) -> Board:
+    """Move the aliases; where no gap between groups was found, groups under way stay behind."""
+    splits = promotion.swap_when == "quiet" and _busy(replicas, limits)
+    stay = {digest for each in replicas for digest in each.recent} if splits else set()
     return _to(
         board.model_copy(
             update={
@@ -149,7 +153,7 @@ def _flip(board: Board, promotion: Promotion, replicas: Sequence[ReplicaState]) 
         ),
         replicas,
         state="flip",
-        stay=sorted(stay) if promotion.swap_when == "quiet" else [],
+        stay=sorted(stay),
     )
 
 

@@ -45,8 +45,8 @@ class Promotion(_Record):
     )
     stay: list[str] = Field(
         default_factory=list,
-        description="Digests of prompts that were busy at a flip forced by the quiet deadline: the "
-        "old version goes on answering them until they have been quiet.",
+        description="Digests of prompts that were asked for lately, at a flip forced by the quiet "
+        "deadline: the old version goes on answering them for `group_window_s`.",
     )
 
     @property
@@ -100,8 +100,8 @@ class ReplicaState(_Record):
     )
     recent: list[str] = Field(
         default_factory=list,
-        description="While it holds: digests of the prompts that were active within `quiet_ms` "
-        "before it closed its door.",
+        description="While it holds: digests of the prompts that it was asked for within "
+        "`group_window_s` before it closed its door.",
     )
     at_s: float = Field(default=0.0, description="When it was heard, by Redis's clock.")
 

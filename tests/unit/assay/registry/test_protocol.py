@@ -211,6 +211,13 @@ def test_a_forced_flip_keeps_busy_prompts_on_the_old_version(
     assert (after.state, after.stay) == ("flip", expected)
 
 
+def test_a_flip_in_a_gap_keeps_no_prompt_behind() -> None:
+    idle = [{**HOLDS, "recent": ["p1"]}, {**HOLDS, "recent": ["p2"]}]
+    after = step("hold", *idle)
+    assert after is not None
+    assert (after.state, after.stay) == ("flip", [])
+
+
 def test_the_quiet_deadline_counts_from_the_first_wait() -> None:
     first = step("prepare", READY, READY)
     assert first is not None
