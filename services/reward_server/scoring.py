@@ -7,7 +7,7 @@ import itertools
 import threading
 import time
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from assay.errors import AssayError, DeadlineExceededError, FieldError, PayloadTooLargeError
 
@@ -26,12 +26,13 @@ if TYPE_CHECKING:
 
 
 class Text(NamedTuple):
-    """One prompt with one completion, and where in the request it stands."""
+    """One prompt with one completion, its label for rules, and where in the request it stands."""
 
     prompt: Prompt
     completion: Completion
     path: str
     finished: bool = True
+    label: Any = None
 
 
 class Scored(NamedTuple):
@@ -40,10 +41,16 @@ class Scored(NamedTuple):
     Attributes:
         scores: raw scores, shape [texts, members].
         encoded: the token ids that were scored.
+        components: of a composite, by name: weighted values, shape [texts], which sum to the mean
+            over members. None = the model alone.
+        absent: True for a text without a score, whose numbers mean nothing; shape [texts].
+            None = every text has one.
     """
 
     scores: NDArray[np.float64]
     encoded: list[EncodedInput]
+    components: dict[str, NDArray[np.float64]] | None = None
+    absent: NDArray[np.bool_] | None = None
 
 
 class ScoringPath:
