@@ -111,9 +111,13 @@ def read_after(prompt: str, text: str, rules: Rules) -> Reading:
     return _split_at(text[:at], text[at:], rules)
 
 
-def read_apart(prompt: str, completion: str, rules: Rules) -> Reading:
-    """Read a prompt that may be in a template, and a whole completion, with end token or without."""
-    return _split_at(prompt, completion, rules)._replace(finished=True)
+def read_apart(prompt: Prompt, completion: Completion, rules: Rules) -> Reading:
+    """Read a prompt that may be in a template, and a completion with its end token or without."""
+    if isinstance(completion, str) and isinstance(prompt, str):
+        return _split_at(prompt, completion, rules)._replace(finished=True)
+    if isinstance(completion, str) and rules.strip_special_tokens:
+        completion = _without_ends(completion)
+    return Reading(prompt, completion)
 
 
 def _split_at(prompt: str, completion: str, rules: Rules) -> Reading:
