@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from assay.errors import FieldError, InvalidInputError
 from assay.rewards.composite import Part, blend
 from reward_server.composite.rule_pool import PoolLimits, RulePool
 from reward_server.scoring import Scored
@@ -127,6 +128,7 @@ class CompositePath:
             InvalidInputError: a text that one of the models, or a rule, does not take.
             OverloadedError: too many texts wait for a model or for rules.
         """
+        self._check_texts(texts)
         scored, values = await self._gather(texts, options)
         parts = [model.part(each.scores) for model, each in zip(self._models, scored, strict=True)]
         for index, rule in enumerate(self._plan.rules):
@@ -134,6 +136,13 @@ class CompositePath:
         total = blend(parts)
         absent = total.absent if total.absent.any() else None
         return Scored(total.scores, _encoded(scored), total.components, absent)
+
+    def _check_texts(self, texts: Sequence[Text]) -> None:
+        """Token ids are the served model's: other models and rules cannot read them."""
+        for text in texts:
+            if text.encoding is not None and text.encoding.ids is not None:
+                detail = "this server scores by several models or rules, which read texts: send one"
+                raise InvalidInputError(detail, fields=(FieldError(text.path, detail),))
 
     async def _gather(
         self, texts: Sequence[Text], options: ScoringOptions
