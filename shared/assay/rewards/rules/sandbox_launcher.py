@@ -47,9 +47,10 @@ def main() -> NoReturn:
             if code == 0:
                 _become_code(task, is_root)
             _exit_like(code)
-    except OSError as error:
-        what = f"{error.filename}: " if error.filename else ""
-        sys.stderr.write(f"{what}{error.strerror}\n")
+    except Exception as error:  # noqa: BLE001 - told to who waits outside
+        about = getattr(error, "filename", None)
+        why = getattr(error, "strerror", None) or repr(error)
+        sys.stderr.write(f"{about}: {why}\n" if about else f"{why}\n")
         sys.stderr.flush()
         os._exit(REFUSED)
     _exit_like(inside)
