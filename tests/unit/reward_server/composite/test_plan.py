@@ -77,6 +77,13 @@ def test_composites_that_cannot_be_are_refused_before_anything_starts(
     assert "\n" not in refused.value.detail
 
 
+def test_code_that_may_run_longer_than_a_rule_is_refused(tmp_path: Path) -> None:
+    rule = {"rule": "code_tests", "options": {"time_s": 10}}
+    chosen = settings(tmp_path, [SERVED, rule], allow_code="code_tests", rule_timeout_s=10)
+    with pytest.raises(StartupError, match="time_s 10 of the rule code_tests is not below"):
+        preflight(chosen)
+
+
 def test_a_composite_that_can_be_passes(tmp_path: Path) -> None:
     components = [SERVED, {"model": f"{DEFAULT_MODEL}@1", "normalise": "calibration"}, RULE]
     ref = preflight(settings(tmp_path, components))
