@@ -121,6 +121,11 @@ def test_strength_is_of_the_served_ensemble_alone(http: TestClient) -> None:
     assert result["quantile"] is not None
 
 
+def test_the_card_says_what_the_scores_are_made_of(http: TestClient) -> None:
+    (note,) = http.get("/v1/models/toy").json()["assay"]["notes"]
+    assert "2 x toy, 0.25 x beside@3, 5 x exact_match, 1 x long" in note
+
+
 def test_a_version_that_was_never_calibrated_does_not_fit() -> None:
     parts = Parts(PLAN, {"beside@3": BESIDE})
     with pytest.raises(ModelLoadError, match="toy@1 is normalised by its calibration"):
@@ -139,3 +144,9 @@ def test_a_text_that_one_part_does_not_take_is_named(http: TestClient) -> None:
     reply = http.post("/v1/score", json={"groups": [group]})
     assert reply.status_code == 422
     assert reply.json()["errors"][0]["path"] == "groups[0].completions[1]"
+
+
+def test_what_one_of_the_models_cuts_is_marked_as_truncated(http: TestClient) -> None:
+    group = {"prompt": "p", "completions": ["a" * 70, "a"], "labels": ["", ""]}
+    (result,) = post(http, "/v1/score", groups=[group])["results"]
+    assert result["truncated"] == [True, False]
