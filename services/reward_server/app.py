@@ -20,6 +20,7 @@ from reward_server.runtime import Runtime
 
 if TYPE_CHECKING:
     from assay.models.scorer import Scorer
+    from reward_server.composite.plan import Parts
     from reward_server.reload.source import VersionSource
     from reward_server.settings import ServerSettings
 
@@ -28,7 +29,10 @@ COMPATIBLE = (openrlhf, slime, nemo_gym)
 
 
 def create_app(
-    settings: ServerSettings, scorer: Scorer, source: VersionSource | None = None
+    settings: ServerSettings,
+    scorer: Scorer,
+    source: VersionSource | None = None,
+    parts: Parts | None = None,
 ) -> FastAPI:
     """Wire one replica: the model behind the routes, with the errors and checks around them.
 
@@ -36,8 +40,9 @@ def create_app(
         settings: what the operator chose.
         scorer: the version that serves at first.
         source: where other versions come from; None = the server serves this version only.
+        parts: what else goes into the scores; None = nothing.
     """
-    runtime = Runtime(settings, scorer, source)
+    runtime = Runtime(settings, scorer, source, parts)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:

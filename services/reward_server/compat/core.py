@@ -29,7 +29,7 @@ from assay.errors import (
     PayloadTooLargeError,
     UnavailableError,
 )
-from assay.rewards.aggregate import aggregate, check_aggregate, spread
+from assay.rewards.aggregate import aggregate, check_aggregate, or_none, spread
 from assay.rewards.strength import sigmoid
 from assay.schemas.base import Inbound
 from assay.schemas.refs import parse_pin
@@ -395,7 +395,12 @@ def _baseline_texts(
     texts: Sequence[Text], baselines: Mapping[int, Sequence[Completion]]
 ) -> list[Text]:
     return [
-        Text(texts[index].prompt, completion, f"{texts[index].path}: stored baseline {number}")
+        Text(
+            texts[index].prompt,
+            completion,
+            path=f"{texts[index].path}: stored baseline {number}",
+            label=texts[index].label,
+        )
         for index, completions in baselines.items()
         for number, completion in enumerate(completions)
     ]
@@ -424,16 +429,15 @@ def _gains(
     options: ContrastiveOptions,
 ) -> dict[int, Gain]:
     """What each text that has baselines, whose scores start at `position`, gains over them."""
+    scores = scored.with_gaps
     gains = {}
     for index, completions in baselines.items():
-        rows = slice(position, position + len(completions))
+        own = scores[position : position + len(completions)]
         position += len(completions)
-        own = scored.scores[rows]
-        if scored.absent is not None:
-            own = own[~scored.absent[rows]]
-        if len(own):
-            rewards = group_rewards(options, scored.scores[[index]], "stored", own).rewards
-            gains[index] = Gain(rewards[0], len(own))
+        result = group_rewards(options, scores[[index]], "stored", own)
+        (reward,) = result.rewards
+        if reward is not None and result.baseline is not None:
+            gains[index] = Gain(reward, result.baseline.count)
     return gains
 
 
@@ -446,20 +450,25 @@ def _make_outputs(
     mode: RewardMode,
 ) -> list[Output]:
     calibration = resident.card.assay.calibration
-    members = scored.scores[:texts]
-    means = members.mean(axis=1)
-    rewards = aggregate(members, options.aggregate, options.lcb_k).tolist()
-    probabilities = sigmoid(means / (calibration.temperature if calibration else 1.0)).tolist()
-    stds = spread(members).tolist() if calibration and members.shape[1] > 1 else [None] * texts
-    scores = means.tolist()
+    temperature = calibration.temperature if calibration else 1.0
+    members = scored.with_gaps[:texts]
+    scores = members.mean(axis=1)
+    rewards = or_none(aggregate(members, options.aggregate, options.lcb_k))
+    stds = or_none(spread(members)) if calibration and members.shape[1] > 1 else [None] * texts
+    probabilities = sigmoid(scores / temperature)
     outputs = []
     for index, encoded in enumerate(scored.encoded[:texts]):
-        gain = gains.get(index)
+        gain, value = gains.get(index), None
         reward = rewards[index] if mode != "contrastive" else gain and gain.reward
-        value = None
-        if reward is not None and not (scored.absent is not None and scored.absent[index]):
-            parts = _components(scored, index)
-            value = Value(reward, scores[index], stds[index], probabilities[index], gain, parts)
+        if reward is not None:
+            value = Value(
+                reward=reward,
+                score=float(scores[index]),
+                std=stds[index],
+                probability=float(probabilities[index]),
+                gain=gain,
+                components=_components(scored, index),
+            )
         outputs.append(Output(len(encoded), encoded.truncated, value))
     return outputs
 
