@@ -61,11 +61,26 @@ class ToyScorer(Scorer):
         finished: bool = True,
         raw: bool = False,
         truncate: Truncate = "left",
+        limit: int | None = None,
     ) -> EncodedInput:
-        ids = tuple((as_text(prompt) + as_completion_text(completion)).encode())
-        if len(ids) > LIMIT and truncate == "error":
-            raise InvalidInputError(f"{len(ids)} tokens, and the model takes {LIMIT}")
-        return EncodedInput(ids[-LIMIT:], truncated=len(ids) > LIMIT)
+        text = (as_text(prompt) + as_completion_text(completion)).encode()
+        return self.encode_literal(text, truncate=truncate, limit=limit)
+
+    def encode_literal(
+        self,
+        literal: str | Sequence[int],
+        *,
+        truncate: Truncate = "left",
+        limit: int | None = None,
+    ) -> EncodedInput:
+        ids = tuple(literal.encode() if isinstance(literal, str) else literal)
+        most = LIMIT if limit is None else limit
+        if most > LIMIT or max(ids) > 255:
+            raise InvalidInputError("over the model's limit, or no id of its")
+        if len(ids) > most and truncate == "error":
+            raise InvalidInputError(f"{len(ids)} tokens, and the model takes {most}")
+        kept = ids[:most] if truncate == "right" else ids[-most:]
+        return EncodedInput(kept, truncated=len(ids) > most)
 
     def format_used(self, *, raw: bool) -> str:
         return "concat"

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from assay.models.scorer import EncodedInput, Scorer
+    from assay.models.scorer import EncodedInput, Scorer, Truncate
     from assay.schemas.scoring import ScoringOptions
     from assay.schemas.text import Completion, Prompt
     from reward_server.batching import Batcher
@@ -26,12 +26,23 @@ if TYPE_CHECKING:
 
 
 class Text(NamedTuple):
-    """One prompt with one completion, and where in the request it stands."""
+    """One prompt with one completion, and where in the request it stands.
+
+    Attributes:
+        path: where it stands, for errors.
+        finished: False = the token limit cut the completion.
+        literal: what is scored in their place: token ids, or a text with its special tokens in it.
+        truncate: what to do with this text if it is too long; None = what the request says.
+        limit: the most of its tokens that are scored; None = what the model takes.
+    """
 
     prompt: Prompt
     completion: Completion
     path: str
     finished: bool = True
+    literal: str | tuple[int, ...] | None = None
+    truncate: Truncate | None = None
+    limit: int | None = None
 
 
 class Scored(NamedTuple):
@@ -107,13 +118,19 @@ class ScoringPath:
             ]
 
     def _encode_one(self, text: Text, options: ScoringOptions) -> EncodedInput:
+        truncate = text.truncate or options.truncate
         try:
+            if text.literal is not None:
+                return self._scorer.encode_literal(
+                    text.literal, truncate=truncate, limit=text.limit
+                )
             return self._scorer.encode(
                 text.prompt,
                 text.completion,
                 finished=text.finished,
                 raw=options.raw,
-                truncate=options.truncate,
+                truncate=truncate,
+                limit=text.limit,
             )
         except AssayError as error:
             raise type(error)(

@@ -37,11 +37,22 @@ class RewardModel(Scorer):
         finished: bool = True,
         raw: bool = False,
         truncate: Truncate = "left",
+        limit: int | None = None,
     ) -> EncodedInput:
         """See `Scorer.encode`."""
         return self.encoder.encode(
-            prompt, completion, finished=finished, raw=raw, truncate=truncate
+            prompt, completion, finished=finished, raw=raw, truncate=truncate, limit=limit
         )
+
+    def encode_literal(
+        self,
+        literal: str | Sequence[int],
+        *,
+        truncate: Truncate = "left",
+        limit: int | None = None,
+    ) -> EncodedInput:
+        """See `Scorer.encode_literal`."""
+        return self.encoder.encode_literal(literal, truncate=truncate, limit=limit)
 
     def format_used(self, *, raw: bool) -> InputFormat:
         """See `Scorer.format_used`."""

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Literal
 
+from assay.errors import InvalidInputError
 from assay.schemas.models import ModelCard
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
     from assay.schemas.text import Completion, Prompt
 
-Truncate = Literal["left", "error"]
+Truncate = Literal["left", "right", "error"]
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,7 @@ class EncodedInput:
     Attributes:
         ids: token ids without padding.
         type_ids: segment ids of the same length, for models that have segments.
-        truncated: True if the oldest prompt tokens were dropped.
+        truncated: True if tokens were dropped, the oldest of the prompt unless asked otherwise.
     """
 
     ids: tuple[int, ...]
@@ -65,6 +66,7 @@ class Scorer(ABC):
         finished: bool = True,
         raw: bool = False,
         truncate: Truncate = "left",
+        limit: int | None = None,
     ) -> EncodedInput:
         """Join a prompt and a completion and tokenize them. Safe to call from several threads.
 
@@ -73,11 +75,32 @@ class Scorer(ABC):
             completion: text, or assistant and tool messages.
             finished: False for a completion that the token limit cut; no end token is added.
             raw: True = no template and no parsing, prompt and completion as they are.
-            truncate: what to do with an input over the model's limit.
+            truncate: what to do with an input over the limit: drop its oldest tokens, drop its
+                last ones, or refuse it. Special tokens are kept.
+            limit: the most tokens to keep, for those who want fewer than the model takes.
 
         Raises:
             InvalidInputError: too long with `truncate="error"`, or not fit for this model.
         """
+
+    def encode_literal(
+        self,
+        literal: str | Sequence[int],
+        *,
+        truncate: Truncate = "left",
+        limit: int | None = None,
+    ) -> EncodedInput:
+        """An input that is complete as it is: no template, no special tokens added.
+
+        Args:
+            literal: token ids, or a text that holds its special tokens itself.
+            truncate: as for `encode`, but special tokens are dropped like others.
+            limit: as for `encode`.
+
+        Raises:
+            InvalidInputError: as for `encode`; or an id that is none of this model's.
+        """
+        raise InvalidInputError("this model takes texts, and no token ids")
 
     @abstractmethod
     def format_used(self, *, raw: bool) -> str:
