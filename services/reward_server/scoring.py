@@ -7,7 +7,7 @@ import itertools
 import threading
 import time
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from assay.errors import AssayError, DeadlineExceededError, FieldError, PayloadTooLargeError
 
@@ -31,6 +31,7 @@ class Text(NamedTuple):
     Attributes:
         path: where it stands, for errors.
         finished: False = the token limit cut the completion.
+        label: what rules compare it with.
         literal: what is scored in their place: token ids, or a text with its special tokens in it.
         truncate: what to do with this text if it is too long; None = what the request says.
         limit: the most of its tokens that are scored; None = what the model takes.
@@ -40,6 +41,7 @@ class Text(NamedTuple):
     completion: Completion
     path: str
     finished: bool = True
+    label: Any = None
     literal: str | tuple[int, ...] | None = None
     truncate: Truncate | None = None
     limit: int | None = None
@@ -51,10 +53,16 @@ class Scored(NamedTuple):
     Attributes:
         scores: raw scores, shape [texts, members].
         encoded: the token ids that were scored.
+        components: of a composite, by name: weighted values, shape [texts], which sum to the mean
+            over members. None = the model alone.
+        absent: True for a text without a score, whose numbers mean nothing; shape [texts].
+            None = every text has one.
     """
 
     scores: NDArray[np.float64]
     encoded: list[EncodedInput]
+    components: dict[str, NDArray[np.float64]] | None = None
+    absent: NDArray[np.bool_] | None = None
 
 
 class ScoringPath:
