@@ -61,22 +61,22 @@ class ToyScorer(Scorer):
         finished: bool = True,
         raw: bool = False,
         truncate: Truncate = "left",
-        limit: int | None = None,
+        max_tokens: int | None = None,
     ) -> EncodedInput:
         text = (as_text(prompt) + as_completion_text(completion)).encode()
-        return self.encode_literal(text, truncate=truncate, limit=limit)
+        return self.encode_ids(text, truncate=truncate, max_tokens=max_tokens)
 
-    def encode_literal(
+    def encode_ids(
         self,
-        literal: str | Sequence[int],
+        ids: str | Sequence[int],
         *,
         truncate: Truncate = "left",
-        limit: int | None = None,
+        max_tokens: int | None = None,
     ) -> EncodedInput:
-        ids = tuple(literal.encode() if isinstance(literal, str) else literal)
-        most = LIMIT if limit is None else limit
-        if most > LIMIT or max(ids) > 255:
-            raise InvalidInputError("over the model's limit, or no id of its")
+        ids = tuple(ids.encode() if isinstance(ids, str) else ids)
+        most = min(LIMIT, max_tokens or LIMIT)
+        if max(ids) > 255:
+            raise InvalidInputError("token ids of this model are 0 to 255")
         if len(ids) > most and truncate == "error":
             raise InvalidInputError(f"{len(ids)} tokens, and the model takes {most}")
         kept = ids[:most] if truncate == "right" else ids[-most:]

@@ -25,26 +25,32 @@ if TYPE_CHECKING:
     from reward_server.settings import ServerSettings
 
 
-class Text(NamedTuple):
-    """One prompt with one completion, and where in the request it stands.
+class Encoding(NamedTuple):
+    """How one text becomes token ids, where it is not the request that says so.
 
     Attributes:
-        path: where it stands, for errors.
-        finished: False = the token limit cut the completion.
-        label: what rules compare it with.
-        literal: what is scored in their place: token ids, or a text with its special tokens in it.
-        truncate: what to do with this text if it is too long; None = what the request says.
-        limit: the most of its tokens that are scored; None = what the model takes.
+        raw: True = no chat template and no parsing.
+        truncate: what to do if it is too long.
+        max_tokens: the longest input, if below the model's own limit.
+        ids: what is scored in place of prompt and completion: token ids, or a text that holds its
+            special tokens and gets no others.
     """
+
+    raw: bool = False
+    truncate: Truncate = "left"
+    max_tokens: int | None = None
+    ids: str | tuple[int, ...] | None = None
+
+
+class Text(NamedTuple):
+    """One prompt with one completion, its label for rules, and where in the request it stands."""
 
     prompt: Prompt
     completion: Completion
     path: str
     finished: bool = True
     label: Any = None
-    literal: str | tuple[int, ...] | None = None
-    truncate: Truncate | None = None
-    limit: int | None = None
+    encoding: Encoding | None = None
 
 
 class Scored(NamedTuple):
@@ -126,19 +132,19 @@ class ScoringPath:
             ]
 
     def _encode_one(self, text: Text, options: ScoringOptions) -> EncodedInput:
-        truncate = text.truncate or options.truncate
+        how = text.encoding or Encoding(options.raw, options.truncate)
         try:
-            if text.literal is not None:
-                return self._scorer.encode_literal(
-                    text.literal, truncate=truncate, limit=text.limit
+            if how.ids is not None:
+                return self._scorer.encode_ids(
+                    how.ids, truncate=how.truncate, max_tokens=how.max_tokens
                 )
             return self._scorer.encode(
                 text.prompt,
                 text.completion,
                 finished=text.finished,
-                raw=options.raw,
-                truncate=truncate,
-                limit=text.limit,
+                raw=how.raw,
+                truncate=how.truncate,
+                max_tokens=how.max_tokens,
             )
         except AssayError as error:
             raise type(error)(

@@ -45,9 +45,7 @@ router = APIRouter(route_class=StrictJSONRoute, tags=["SGLang"])
 ERRORS = describe("sglang_v1")
 
 
-async def classify(
-    body: ClassifyBody, request: Request, runtime: Runtime
-) -> Scored | list[Scored]:
+async def classify(body: ClassifyBody, request: Request, runtime: Runtime) -> Scored | list[Scored]:
     """`/classify`: how good is each text; one object for one, a list for a list."""
     name = "text" if body.text is not None else "input_ids"
     inputs = [
@@ -93,9 +91,7 @@ async def score(body: ScoreBody, request: Request, runtime: RuntimeDep) -> Score
     """`/v1/score`: how good is each item as what follows the query."""
     inputs = [_pair(body, i) for i in range(len(body.items))]
     answer, scores = await _score(inputs, body.model, request, runtime)
-    return ScoreReply(
-        scores=[[value] for value in scores], model=answer.model, usage=usage(answer)
-    )
+    return ScoreReply(scores=[[value] for value in scores], model=answer.model, usage=usage(answer))
 
 
 async def rerank(body: RerankBody, request: Request, runtime: Runtime) -> list[Ranked]:

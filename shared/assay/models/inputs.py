@@ -53,7 +53,7 @@ class InputEncoder:
         finished: bool = True,
         raw: bool = False,
         truncate: Truncate = "left",
-        limit: int | None = None,
+        max_tokens: int | None = None,
     ) -> EncodedInput:
         """See `Scorer.encode`."""
         if self.format == "pair":
@@ -69,30 +69,39 @@ class InputEncoder:
             raise InvalidInputError("prompt and completion are both empty: there is no token")
         if not finished:
             keep = self._without_end_token(encoding, keep)
-        over = self._over(len(keep), truncate, limit)
-        if over:
+        over = self._over(len(keep), truncate, max_tokens)
+        if over > 0:
             keep = self._drop(encoding, keep, over, truncate)
         return _select(encoding, keep, truncated=over > 0)
 
-    def encode_literal(
+    def encode_ids(
         self,
-        literal: str | Sequence[int],
+        ids: str | Sequence[int],
         *,
         truncate: Truncate = "left",
-        limit: int | None = None,
+        max_tokens: int | None = None,
     ) -> EncodedInput:
-        """See `Scorer.encode_literal`."""
-        if isinstance(literal, str):
-            literal = self.tokenizer(literal, add_special_tokens=False)["input_ids"]
-        if not literal:
+        """See `Scorer.encode_ids`."""
+        if isinstance(ids, str):
+            ids = self.tokenizer(ids, add_special_tokens=False)["input_ids"]
+        if not ids:
             raise InvalidInputError("there is no token")
-        known = len(self.tokenizer)
-        if not (min(literal) >= 0 and max(literal) < known):
-            raise InvalidInputError(f"a token id is not in 0 ... {known - 1}")
-        over = self._over(len(literal), truncate, limit)
-        ids = tuple(literal[: len(literal) - over] if truncate == "right" else literal[over:])
+        if not 0 <= min(ids) <= max(ids) < len(self.tokenizer):
+            raise InvalidInputError(f"token ids of this model are 0 to {len(self.tokenizer) - 1}")
+        over = max(0, self._over(len(ids), truncate, max_tokens))
+        if truncate == "right":
+            kept = tuple(ids[: len(ids) - over])
+        else:
+            first = 1 if over and ids[0] == self.tokenizer.bos_token_id else 0
+            kept = (*ids[:first], *ids[first + over :])
         has_segments = "token_type_ids" in self.tokenizer.model_input_names
-        return EncodedInput(ids, (0,) * len(ids) if has_segments else None, truncated=over > 0)
+        return EncodedInput(kept, (0,) * len(kept) if has_segments else None, over > 0)
+
+    def _over(self, tokens: int, truncate: Truncate, max_tokens: int | None) -> int:
+        limit = self.max_tokens if max_tokens is None else min(self.max_tokens, max_tokens)
+        if tokens > limit and truncate == "error":
+            raise InvalidInputError(f"{tokens} tokens, and {limit} are taken")
+        return tokens - limit
 
     def format_used(self, *, raw: bool) -> InputFormat:
         """The name of the format that a reply reports."""
@@ -128,21 +137,10 @@ class InputEncoder:
         ends_in_eos = encoding["input_ids"][keep[-1]] == self.tokenizer.eos_token_id
         return keep[:-1] if ends_in_eos and len(keep) > 1 else keep
 
-    def _over(self, tokens: int, truncate: Truncate, limit: int | None) -> int:
-        """How many of so many tokens are too many."""
-        if limit is not None and limit > self.max_tokens:
-            raise InvalidInputError(
-                f"{limit} tokens are to be kept, and the model takes {self.max_tokens}"
-            )
-        most = self.max_tokens if limit is None else limit
-        if tokens > most and truncate == "error":
-            raise InvalidInputError(f"{tokens} tokens, and the model takes {most}")
-        return max(0, tokens - most)
-
     def _drop(
         self, encoding: BatchEncoding, keep: list[int], over: int, side: Truncate
     ) -> list[int]:
-        """Drop `over` tokens: from the left a pair's prompt goes first; special tokens never."""
+        """Drop `over` tokens from one end: a pair's prompt first, special tokens never."""
         segments = encoding.sequence_ids(0)
         starts_with_bos = encoding["input_ids"][0] == self.tokenizer.bos_token_id
         text = [i for i in keep if segments[i] is not None and not (i == 0 and starts_with_bos)]

@@ -37,22 +37,27 @@ class RewardModel(Scorer):
         finished: bool = True,
         raw: bool = False,
         truncate: Truncate = "left",
-        limit: int | None = None,
+        max_tokens: int | None = None,
     ) -> EncodedInput:
         """See `Scorer.encode`."""
         return self.encoder.encode(
-            prompt, completion, finished=finished, raw=raw, truncate=truncate, limit=limit
+            prompt,
+            completion,
+            finished=finished,
+            raw=raw,
+            truncate=truncate,
+            max_tokens=max_tokens,
         )
 
-    def encode_literal(
+    def encode_ids(
         self,
-        literal: str | Sequence[int],
+        ids: str | Sequence[int],
         *,
         truncate: Truncate = "left",
-        limit: int | None = None,
+        max_tokens: int | None = None,
     ) -> EncodedInput:
-        """See `Scorer.encode_literal`."""
-        return self.encoder.encode_literal(literal, truncate=truncate, limit=limit)
+        """See `Scorer.encode_ids`."""
+        return self.encoder.encode_ids(ids, truncate=truncate, max_tokens=max_tokens)
 
     def format_used(self, *, raw: bool) -> InputFormat:
         """See `Scorer.format_used`."""

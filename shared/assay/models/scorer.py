@@ -34,7 +34,7 @@ class EncodedInput:
     Attributes:
         ids: token ids without padding.
         type_ids: segment ids of the same length, for models that have segments.
-        truncated: True if tokens were dropped, the oldest of the prompt unless asked otherwise.
+        truncated: True if the oldest prompt tokens were dropped.
     """
 
     ids: tuple[int, ...]
@@ -66,7 +66,7 @@ class Scorer(ABC):
         finished: bool = True,
         raw: bool = False,
         truncate: Truncate = "left",
-        limit: int | None = None,
+        max_tokens: int | None = None,
     ) -> EncodedInput:
         """Join a prompt and a completion and tokenize them. Safe to call from several threads.
 
@@ -75,32 +75,32 @@ class Scorer(ABC):
             completion: text, or assistant and tool messages.
             finished: False for a completion that the token limit cut; no end token is added.
             raw: True = no template and no parsing, prompt and completion as they are.
-            truncate: what to do with an input over the limit: drop its oldest tokens, drop its
-                last ones, or refuse it. Special tokens are kept.
-            limit: the most tokens to keep, for those who want fewer than the model takes.
+            truncate: what to do with an input over the limit: drop the oldest tokens or the last
+                ones, special tokens excepted, or refuse it.
+            max_tokens: a limit below the model's own, which holds if it is None or above that.
 
         Raises:
             InvalidInputError: too long with `truncate="error"`, or not fit for this model.
         """
 
-    def encode_literal(
+    def encode_ids(
         self,
-        literal: str | Sequence[int],
+        ids: str | Sequence[int],
         *,
         truncate: Truncate = "left",
-        limit: int | None = None,
+        max_tokens: int | None = None,
     ) -> EncodedInput:
-        """An input that is complete as it is: no template, no special tokens added.
+        """Token ids of the model's own tokenizer, as a client made them: nothing is added.
 
         Args:
-            literal: token ids, or a text that holds its special tokens itself.
-            truncate: as for `encode`, but special tokens are dropped like others.
-            limit: as for `encode`.
+            ids: the ids, or a text that is tokenized as it is, with the special tokens in it.
+            truncate: as for `encode`.
+            max_tokens: as for `encode`.
 
         Raises:
-            InvalidInputError: as for `encode`; or an id that is none of this model's.
+            InvalidInputError: as for `encode`; or there are none, or the model has no such token.
         """
-        raise InvalidInputError("this model takes texts, and no token ids")
+        raise InvalidInputError("this model takes texts, not token ids")
 
     @abstractmethod
     def format_used(self, *, raw: bool) -> str:
