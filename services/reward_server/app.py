@@ -12,6 +12,7 @@ from fastapi.openapi.utils import get_openapi
 import assay
 from assay.schemas.problem import Problem
 from reward_server import problems
+from reward_server.compat import clashes, sglang, tei, vllm
 from reward_server.compat.errors import refusal
 from reward_server.middleware import Gateway
 from reward_server.routes import contrastive, health, models, promotions, score, storage, strength
@@ -22,7 +23,19 @@ if TYPE_CHECKING:
     from reward_server.reload.source import VersionSource
     from reward_server.settings import ServerSettings
 
-ROUTERS = (score, strength, contrastive, storage, models, promotions, health)
+ROUTERS = (
+    score,
+    strength,
+    contrastive,
+    storage,
+    models,
+    promotions,
+    health,
+    clashes,
+    vllm,
+    sglang,
+    tei,
+)
 
 
 def create_app(
