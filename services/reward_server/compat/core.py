@@ -277,9 +277,7 @@ def _read(entry: Input, rules: boundary.Rules) -> boundary.Reading:
         return boundary.read(entry.text, rules)
     assert prompt is not None  # noqa: S101 - an input is a text, ids, or both of these
     assert completion is not None  # noqa: S101
-    if isinstance(prompt, str) and isinstance(completion, str):
-        return boundary.read_apart(prompt, completion, rules)
-    return boundary.Reading(prompt, completion)
+    return boundary.read_apart(prompt, completion, rules)
 
 
 def _has_prompt(text: Text) -> bool:

@@ -15,7 +15,8 @@ user turn (Gemma, Mistral) stays there, and white space that a template strips i
 An assistant turn without its end token was cut by the token limit: it gets none here either. A
 text that is not recognised, or that does not end in an assistant turn, is scored as it stands,
 like `{"prompt": "", "raw": true}`, and has no baseline. Where the prompt comes apart, what follows
-it is the completion, and a prompt in no template is a plain string.
+it is the completion, and a prompt in no template is a plain string. A completion that comes apart
+is whole.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ TemplateName = Literal["auto", "none", "chatml", "llama3", "llama2", "gemma", "h
 _BEGINS = ("<|begin_of_text|>", "<|startoftext|>", "<bos>", "<s>", "[CLS]")
 _ENDS = ("</s>", "<eos>", "<|end_of_text|>", "[SEP]")
 _PADS = ("<|endoftext|>", "<pad>", "[PAD]", "<|finetune_right_pad_id|>", "<|pad|>")
+_TURN_ENDS = ("<|im_end|>", "<|eot_id|>", "<|eom_id|>", "<end_of_turn>")
 _HH_OPEN = "\n\nAssistant:"
 
 
@@ -41,6 +43,7 @@ def _run_of(tokens: Iterable[str]) -> re.Pattern[str]:
 _LEADING = _run_of((*_BEGINS, *_PADS))
 # Searching for the end of a text from the front takes quadratic time.
 _TRAILING_REVERSED = _run_of(token[::-1] for token in (*_ENDS, *_PADS))
+_ANY_END_REVERSED = _run_of(token[::-1] for token in (*_ENDS, *_PADS, *_TURN_ENDS))
 _EMPTY_THINK = re.compile(r"<think>\s*</think>\s*")
 _OPEN_THINK = re.compile(r"\s*(?:<think>\s*)?")
 _MADE_BY_TEMPLATE = re.compile(
@@ -91,7 +94,7 @@ def read(text: str, rules: Rules) -> Reading:
     turns = _turns(body, rules.template)
     if len(turns) > 1 and turns[-1].role == "assistant":
         return _reading(turns[:-1], turns[-1:], ended)
-    kept = body if rules.strip_special_tokens else text
+    kept = _without_ends(body) if rules.strip_special_tokens else text
     if rules.template in ("auto", "hh"):
         before, mark, after = kept.rpartition(_HH_OPEN)
         if _is_hh(before) and "\n\nHuman:" not in after:
@@ -100,27 +103,36 @@ def read(text: str, rules: Rules) -> Reading:
 
 
 def read_after(prompt: str, text: str, rules: Rules) -> Reading:
-    """Split a full text where its prompt ends; as `read` does if it begins with another prompt."""
+    """Split a full text where its prompt ends; like `read` if it begins with another prompt."""
     start, body = _without_front(prompt), _without_front(text)
     if not body.startswith(start):
         return read(text, rules)
     at = len(text) - len(body) + len(start)
-    return read_apart(text[:at], text[at:], rules)
+    return _split_at(text[:at], text[at:], rules)
 
 
-def read_apart(prompt: str, completion: str, rules: Rules) -> Reading:
-    """Read a prompt that may be in a template, and the completion that follows it."""
+def read_apart(prompt: Prompt, completion: Completion, rules: Rules) -> Reading:
+    """Read a prompt that may be in a template, and a completion with its end token or without."""
+    if isinstance(completion, str) and isinstance(prompt, str):
+        return _split_at(prompt, completion, rules)._replace(finished=True)
+    if isinstance(completion, str) and rules.strip_special_tokens:
+        completion = _without_ends(completion)
+    return Reading(prompt, completion)
+
+
+def _split_at(prompt: str, completion: str, rules: Rules) -> Reading:
     start = _without_front(prompt)
     body, ended = _stripped(start + completion)
     asked = _turns(start, rules.template)
     begun = asked.pop() if asked and _is_begun(asked[-1]) else None
     if not asked:
-        rest = body[len(start) :]
-        kept = (start, rest) if rules.strip_special_tokens else (prompt, completion)
+        kept = (prompt, completion)
+        if rules.strip_special_tokens:
+            kept = (start, _without_ends(completion))
         return Reading(*kept, raw=rules.template == "none")
     given = _turns(body, rules.template)[len(asked) :]
     if not given:  # the prompt ends before the header of the assistant's turn
-        return Reading(_messages(asked), body[len(start) :].lstrip("\n"))
+        return Reading(_messages(asked), _without_ends(completion).lstrip("\n"))
     if begun and not _OPEN_THINK.fullmatch(begun.content):
         given[0] = given[0]._replace(content=given[0].content[len(begun.content) :])
         asked.append(begun)
@@ -154,6 +166,12 @@ def _stripped(text: str) -> tuple[str, bool]:
     return body[:at], any(token in body[at:] for token in _ENDS)
 
 
+def _without_ends(text: str) -> str:
+    """Without what may end a text or a turn, in whatever template."""
+    trailing = _ANY_END_REVERSED.match(text[::-1])
+    return text[: len(text) - trailing.end()] if trailing else text
+
+
 def _is_begun(turn: _Turn) -> bool:
     return turn.role == "assistant" and not turn.ended
 
@@ -184,7 +202,9 @@ def _between(header: str, *ends: str) -> Callable[[str], list[_Turn]]:
     pattern = re.compile(header)
 
     def split(text: str) -> list[_Turn]:
-        marks = list(pattern.finditer(text)) if pattern.match(text.lstrip()) else []
+        if not pattern.match(text.lstrip()):
+            return []
+        marks = list(pattern.finditer(text))
         stops = [mark.start() for mark in marks[1:]] + [len(text)]
         return [
             _turn(mark.group(1), text[mark.end() : stop], ends)
