@@ -32,7 +32,7 @@ from reward_server.routes.dependencies import RuntimeDep, StrictJSONRequest, Str
 from reward_server.routes.score import SCORING_ERRORS
 from reward_server.routes.score import score as native_score
 
-router = APIRouter(route_class=StrictJSONRoute, tags=["shared paths"])
+router = APIRouter(route_class=StrictJSONRoute)
 
 
 def classify_dialect(body: object) -> Dialect:
@@ -91,7 +91,12 @@ RerankBody: TypeAlias = Annotated[
 
 
 @router.put("/classify", include_in_schema=False, dependencies=[_noted(classify_dialect)])
-@router.post("/classify", responses=vllm.ERRORS, dependencies=[_noted(classify_dialect)])
+@router.post(
+    "/classify",
+    responses=vllm.ERRORS,
+    dependencies=[_noted(classify_dialect)],
+    tags=["vLLM", "SGLang"],
+)
 async def classify(
     body: ClassifyBody, request: Request, runtime: RuntimeDep
 ) -> vllm_wire.ClassifyReply | sglang_wire.Scored | list[sglang_wire.Scored]:
@@ -101,7 +106,12 @@ async def classify(
     return await vllm.classify(body, request, runtime)
 
 
-@router.post("/rerank", responses=vllm.ERRORS, dependencies=[_noted(rerank_dialect)])
+@router.post(
+    "/rerank",
+    responses={**tei.ERRORS, **vllm.ERRORS},
+    dependencies=[_noted(rerank_dialect)],
+    tags=["vLLM", "TEI"],
+)
 async def rerank(
     body: RerankBody, request: Request, response: Response, runtime: RuntimeDep
 ) -> vllm_wire.RerankReply | list[tei_wire.Rank]:
@@ -117,7 +127,12 @@ async def _note_setting(request: Request, runtime: RuntimeDep) -> None:
 
 
 @router.put("/v1/rerank", include_in_schema=False, dependencies=[Depends(_note_setting)])
-@router.post("/v1/rerank", responses=vllm.ERRORS, dependencies=[Depends(_note_setting)])
+@router.post(
+    "/v1/rerank",
+    responses=vllm.ERRORS,
+    dependencies=[Depends(_note_setting)],
+    tags=["vLLM", "SGLang"],
+)
 async def rerank_v1(
     body: vllm_wire.RerankBody, request: Request, runtime: RuntimeDep
 ) -> vllm_wire.RerankReply | list[sglang_wire.Ranked]:

@@ -27,8 +27,8 @@ from reward_server.compat.sglang_bodies import (
     MetaInfo,
     OpenAIBody,
     Ranked,
-    Scored,
     ScoreBody,
+    Scored,
     ScoreReply,
 )
 from reward_server.compat.vllm import best_first, rerank_inputs, score_all, usage
