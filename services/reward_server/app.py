@@ -12,6 +12,7 @@ from fastapi.openapi.utils import get_openapi
 import assay
 from assay.schemas.problem import Problem
 from reward_server import problems
+from reward_server.compat import clashes, nemo_gym, openrlhf, sglang, slime, tei, vllm
 from reward_server.compat.errors import refusal
 from reward_server.middleware import Gateway
 from reward_server.routes import contrastive, health, models, promotions, score, storage, strength
@@ -23,7 +24,8 @@ if TYPE_CHECKING:
     from reward_server.reload.source import VersionSource
     from reward_server.settings import ServerSettings
 
-ROUTERS = (score, strength, contrastive, storage, models, promotions, health)
+NATIVE = (score, strength, contrastive, storage, models, promotions, health)
+COMPATIBLE = (openrlhf, slime, nemo_gym, clashes, vllm, sglang, tei)
 
 
 def create_app(
@@ -58,7 +60,7 @@ def create_app(
     app.state.runtime = runtime
     app.add_middleware(Gateway, runtime=runtime)
     problems.install(app, runtime.metrics, refusal)
-    for module in ROUTERS:
+    for module in (*NATIVE, *COMPATIBLE):
         app.include_router(module.router)
     app.openapi = lambda: _openapi(app)  # type: ignore[method-assign]
     return app
