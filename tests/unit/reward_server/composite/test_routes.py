@@ -150,3 +150,22 @@ def test_what_one_of_the_models_cuts_is_marked_as_truncated(http: TestClient) ->
     group = {"prompt": "p", "completions": ["a" * 70, "a"], "labels": ["", ""]}
     (result,) = post(http, "/v1/score", groups=[group])["results"]
     assert result["truncated"] == [True, False]
+
+
+def test_labels_of_a_compatible_route_reach_the_rules(http: TestClient) -> None:
+    body = {"query": ["pabc"], "prompts": ["p"], "labels": ["abc"]}
+    reply = http.post("/get_reward", json=body).json()
+    assert reply["rewards"] == [pytest.approx(by_hand("abc", "abc")[1].mean())]
+    slime = http.post("/rm", json={"prompt": "p", "response": "abc", "label": "abc"}).json()
+    assert slime == pytest.approx(reply["rewards"][0])
+
+
+def test_no_score_on_a_compatible_route_is_an_error_and_never_a_number(http: TestClient) -> None:
+    body = {"query": ["pabc"], "prompts": ["p"], "labels": [None]}
+    assert http.post("/get_reward", json=body).status_code == 503
+
+
+def test_token_ids_are_refused_where_others_have_to_read_the_text(http: TestClient) -> None:
+    reply = http.post("/classify", json={"input_ids": [97, 98]})
+    assert reply.status_code == 400
+    assert "which read texts" in reply.text
