@@ -24,7 +24,7 @@ COMPLETIONS = ["Six times seven is #### 42", "It is 42", "#### 41"]
 
 
 def test_the_embedded_model_with_a_penalty_and_a_regex_over_labels() -> None:
-    settings = ServerSettings(_env_file=None, components=json.dumps(COMPONENTS))  # type: ignore[arg-type]
+    settings = ServerSettings(_env_file=None, components=json.dumps(COMPONENTS))
     group = {"prompt": PROMPT, "completions": COMPLETIONS, "labels": [42, 42, None]}
     app = create_app(settings, *load_scorer(settings), load_parts(settings))
     with TestClient(app) as http:

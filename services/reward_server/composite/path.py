@@ -58,7 +58,9 @@ class Composite:
     def note(self) -> str:
         """For the model card: what a score is the sum of."""
         models = [self._plan.served, *(companion.weighing for companion in self._plan.companions)]
-        terms = [f"{part.weight:g} x {part.name}" for part in (*models, *self._plan.rules)]
+        weights = [(part.weight, part.name) for part in models]
+        weights += [(rule.weight, rule.name) for rule in self._plan.rules]
+        terms = [f"{weight:g} x {name}" for weight, name in weights]
         return f"scores are a composite of {', '.join(terms)}; strength is of the model alone"
 
     @property

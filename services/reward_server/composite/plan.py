@@ -194,11 +194,11 @@ def _check_code(rule: str, options: Mapping[str, Any], settings: ServerSettings)
             f"ASSAY_ALLOW_CODE={rule}"
         )
     try:
-        time_s = CodeTests.model_validate(options).time_s
+        made = CodeTests.model_validate(options)
     except ValidationError:
         return  # the rule itself says what is wrong, when it is made
-    if time_s >= settings.rule_timeout_s:
+    if made.wall_s >= settings.rule_timeout_s:
         raise StartupError(
-            f"components: time_s {time_s:g} of the rule {rule} is not below rule_timeout_s "
-            f"{settings.rule_timeout_s:g}: lower the first or raise the second"
+            f"components: twice the time_s {made.time_s:g} of the rule {rule} is not below "
+            f"rule_timeout_s {settings.rule_timeout_s:g}: lower the first or raise the second"
         )

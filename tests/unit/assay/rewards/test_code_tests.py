@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import os
-import time
 from pathlib import Path
 
 import pytest
 
 from assay.rewards.rules.code_tests import CodeTests, extract_code
-from assay.rewards.rules.sandbox import Limits, Run, SandboxError, check_sandbox, run_python
+from assay.rewards.rules.sandbox import Limits, SandboxError, check_sandbox, run_python
 
-LIMITS = Limits(time_s=10.0, memory_bytes=256 * 2**20)
+LIMITS = Limits(cpu_s=10.0, wall_s=30.0, memory_bytes=256 * 2**20)
 ADD = "def add(a, b):\n    return a + b\n"
 CALLS = [{"call": "add(1, 2)", "returns": 3}, {"call": "add('a', 'b')", "returns": "ab"}]
 ECHO = [{"input": "3\n", "output": "6"}, {"input": "5", "output": "10\n"}]
@@ -28,8 +27,10 @@ def refusal() -> str:
 pytestmark = pytest.mark.skipif(bool(refusal()), reason=refusal())
 
 
-def run(code: str, time_s: float = 10.0) -> Run:
-    return run_python(code, {}, "", LIMITS._replace(time_s=time_s))
+def run(code: str, wall_s: float = 30.0) -> tuple[str, bool]:
+    """What it printed, and whether it finished."""
+    made = run_python(code, {}, "", LIMITS._replace(wall_s=wall_s))
+    return made.text, made.finished
 
 
 @pytest.mark.parametrize(
@@ -40,7 +41,7 @@ def run(code: str, time_s: float = 10.0) -> Run:
         ("def add(a, b):\n    raise SystemError", CALLS, 0.0),
         ("def add(a, b)", CALLS, 0.0),
         ("print(int(input()) * 2)", ECHO, 1.0),
-        ("print('  6  ')", ECHO, 0.0),
+        ("print(7)", ECHO, 0.0),
         ("print(6)", ECHO, 0.5),
         (
             "def f():\n    return {'a': (1, 2.0000000001)}",
@@ -96,10 +97,8 @@ def test_the_last_fenced_block_is_the_code() -> None:
 
 
 def test_an_infinite_loop_and_a_long_sleep_end_with_the_time() -> None:
-    started_s = time.monotonic()
     for code in ("while True: pass", "import time\ntime.sleep(600)"):
-        assert run(code, time_s=0.5) == Run("", finished=False)
-    assert time.monotonic() - started_s < 30
+        assert run(code, wall_s=0.5) == ("", False)
 
 
 def test_a_fork_bomb_starts_no_process_and_no_thread() -> None:
@@ -112,7 +111,7 @@ for start in (os.fork, threading.Thread(target=print).start):
     except (OSError, RuntimeError):
         print("refused")
 """
-    assert run(code) == Run("refused\nrefused\n", finished=True)
+    assert run(code) == ("refused\nrefused\n", True)
 
 
 def test_a_memory_bomb_runs_into_its_own_limit() -> None:
@@ -124,12 +123,12 @@ try:
 except MemoryError:
     print(len(kept) < 16)  # 16 times 16 MiB are the limit
 """
-    assert run(code) == Run("True\n", finished=True)
+    assert run(code) == ("True\n", True)
 
 
 def test_a_huge_output_is_cut_and_a_full_disk_stays_small() -> None:
     flood = run("while True: print('x' * 10000)")
-    assert (len(flood.text), flood.finished) == (LIMITS.output_bytes, False)
+    assert (len(flood[0]), flood[1]) == (LIMITS.output_bytes, False)
     disk = """
 try:
     for n in range(1000):
@@ -137,7 +136,7 @@ try:
 except OSError:
     print(n < 32)
 """
-    assert run(disk) == Run("True\n", finished=True)
+    assert run(disk) == ("True\n", True)
 
 
 def test_there_is_no_network() -> None:
@@ -150,7 +149,7 @@ for address in (("127.0.0.1", 22), ("1.1.1.1", 53)):
     except OSError:
         print("unreachable")
 """
-    assert run(code) == Run("unreachable\nunreachable\n", finished=True)
+    assert run(code) == ("unreachable\nunreachable\n", True)
 
 
 def test_environment_processes_and_files_of_the_server_are_out_of_sight(
@@ -172,7 +171,7 @@ try:
 except ProcessLookupError:
     print("no such process")
 """
-    assert run(code) == Run("False\n" * 5 + "no such process\n", finished=True)
+    assert run(code) == ("False\n" * 5 + "no such process\n", True)
 
 
 def test_privileges_cannot_be_had_back() -> None:
@@ -186,7 +185,7 @@ try:
 except OSError:
     print("read-only")
 """
-    assert run(code) == Run("65534 [-1, -1]\n-1 -1\nread-only\n", finished=True)
+    assert run(code) == ("65534 [-1, -1]\n-1 -1\nread-only\n", True)
 
 
 def test_a_machine_that_cannot_enforce_the_limits_is_refused(
