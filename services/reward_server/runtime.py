@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from assay.models.scorer import Scorer
     from assay.schemas.models import ModelCard
     from assay.schemas.text import Prompt
+    from reward_server.composite.plan import Parts
     from reward_server.reload.source import VersionSource
     from reward_server.settings import ServerSettings
     from reward_server.versions import Resident
@@ -47,15 +48,20 @@ class Runtime:
         settings: what the operator chose.
         scorer: the version that serves at first.
         source: where other versions come from; None = the server serves this version only.
+        parts: what else goes into the scores; None = nothing.
     """
 
     def __init__(
-        self, settings: ServerSettings, scorer: Scorer, source: VersionSource | None = None
+        self,
+        settings: ServerSettings,
+        scorer: Scorer,
+        source: VersionSource | None = None,
+        parts: Parts | None = None,
     ) -> None:
         self.settings = settings
         self.replica = uuid.uuid4().hex[:8]
         self.metrics = ServerMetrics(CollectorRegistry(), self.replica, scorer.card.id)
-        self.versions = Versions(settings, self.metrics, scorer)
+        self.versions = Versions(settings, self.metrics, scorer, parts)
         clock = LiveClock()
         self.door = Door(clock)
         self._prompts = PromptLog(settings.group_window_s, settings.quiet_ms / 1000, clock)
@@ -115,7 +121,8 @@ class Runtime:
         else:
             aliases = ["serving"] if resident is self.versions.serving else []
             replicas = self.settings.replicas
-        standing = {"alias": aliases, "replicas": replicas}
+        notes = [*resident.card.assay.notes, *self.versions.notes]
+        standing = {"alias": aliases, "replicas": replicas, "notes": notes}
         info = resident.card.assay.model_copy(update=standing)
         return resident.card.model_copy(update={"assay": info})
 
