@@ -214,6 +214,7 @@ async def answer(
     asked = read_query(request, own)
     mode = asked.reward or runtime.settings.reward
     options = _options(asked, mode, _pin(runtime, model))
+    _check_one_version([*request.state.pins, options.model])
     encoding = Encoding(truncate=truncate, max_tokens=max_tokens)
     texts = [_text(entry, runtime.settings.text_rules, encoding) for entry in inputs]
     prompts = [text.prompt for text in texts if _has_prompt(text)]
@@ -290,6 +291,13 @@ def _pin(runtime: Runtime, model: str | None) -> str | None:
     )
 
 
+def _check_one_version(pins: Sequence[str | None]) -> None:
+    """Trying again would not help a client that contradicts itself, as a 503 says it would."""
+    versions = {parse_pin(pin).version for pin in pins if pin} - {None}
+    if len(versions) > 1:
+        raise MalformedRequestError("the request is pinned to two versions at once")
+
+
 def _check_aggregate(resident: Resident, options: ContrastiveOptions, mode: RewardMode) -> None:
     if mode == "contrastive":  # offsets of members cancel
         check_aggregate(options.aggregate, resident.card.assay.members, calibrated=True)
@@ -315,7 +323,7 @@ def _text(entry: Input, rules: boundary.Rules, encoding: Encoding) -> Text:
 def _read(entry: Input, rules: boundary.Rules) -> boundary.Reading:
     prompt, completion = entry.prompt, entry.completion
     if entry.text is not None:
-        if isinstance(prompt, str):
+        if isinstance(prompt, str) and prompt:
             return boundary.read_after(prompt, entry.text, rules)
         return boundary.read(entry.text, rules)
     assert prompt is not None  # noqa: S101 - an input is a text, ids, or both of these
@@ -338,7 +346,7 @@ async def _outputs(
     baselines: dict[int, list[Completion]] = {}
     if mode == "contrastive":
         baselines = await _needed_baselines(runtime, texts, options.policy)
-    elif with_contrastive and runtime.stores:
+    elif with_contrastive and offers_contrastive(runtime):
         baselines = await _baselines_at_hand(runtime, texts, options.policy)
     wait_s = runtime.settings.compat_wait_s
     try:
@@ -352,6 +360,11 @@ async def _outputs(
         scored = await _score(resident, texts, options, wait_s)
     gains = _gains(len(texts), scored, baselines, options)
     return _make_outputs(resident, scored, len(texts), gains, options, mode)
+
+
+def offers_contrastive(runtime: Runtime) -> bool:
+    """Whether the contrastive reward comes beside another one: not if rules would run for it."""
+    return runtime.stores and not runtime.settings.components
 
 
 async def _needed_baselines(
