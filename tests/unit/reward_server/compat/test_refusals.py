@@ -143,8 +143,9 @@ async def test_a_full_queue_is_waited_for_and_then_503() -> None:
         held = [asyncio.create_task(classify("x"))]
         await asyncio.to_thread(running.wait, 10)
         held.append(asyncio.create_task(classify("y")))
-        while "reward_server_queue_texts 1.0" not in (await http.get("/metrics")).text:
-            pass
+        async with asyncio.timeout(10):
+            while "reward_server_queue_texts 1.0" not in (await http.get("/metrics")).text:  # noqa: ASYNC110 - a server has no event for it
+                await asyncio.sleep(0.01)
         refused = [await http.post(path, json=body) for path, body, _ in OWN_PATHS[::3]]
         patient = asyncio.create_task(classify("z"))
         gate.set()
