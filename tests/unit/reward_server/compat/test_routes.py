@@ -10,7 +10,7 @@ import httpx
 import numpy as np
 import pytest
 
-from assay.errors import InvalidInputError
+from assay.errors import InvalidInputError, StartupError
 from reward_server.app import create_app
 from toy import ToyScorer, serving, toy_scores, toy_settings
 
@@ -245,6 +245,11 @@ async def test_one_member_cannot_tell_a_lower_bound(path: str, body: dict[str, A
         lower = await http.post(f"{path}?reward=lcb", json=body)
     assert reward_of(plain) == pytest.approx(toy_scores((PROMPT + ANSWER).encode(), 1)[0])
     assert lower.status_code == 422
+
+
+def test_a_server_that_could_give_no_lower_bound_is_not_started() -> None:
+    with pytest.raises(StartupError, match="ensemble"):
+        create_app(toy_settings(reward="lcb"), ToyScorer(members=1))
 
 
 @pytest.mark.parametrize(("path", "body"), BODIES)
