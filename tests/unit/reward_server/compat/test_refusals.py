@@ -18,8 +18,9 @@ from starlette.testclient import TestClient
 
 from assay.errors import InvalidInputError
 from reward_server.app import create_app
-from reward_server.compat.core import Answer, Input, Output
+from reward_server.compat.core import Answer, Input
 from reward_server.compat.numbers import rewards
+from reward_server.compat.values import Output
 from serving import until
 from toy import ToyScorer, http_server, serving, toy_settings
 
