@@ -24,15 +24,17 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from assay.errors import InvalidInputError
 from assay.schemas.text import Completion, Message, Prompt
-from reward_server.compat.core import PARAMETERS, Answer, Input, Value, answer
+from reward_server.compat.core import Answer, Input, answer
 from reward_server.compat.errors import describe
+from reward_server.compat.query import PARAMETERS
+from reward_server.compat.values import Value
 from reward_server.routes.dependencies import RuntimeDep, StrictJSONRoute
 
 router = APIRouter(route_class=StrictJSONRoute, tags=["compatible"])
 
 _LABELS = ("label", "ground_truth", "expected_answer")
 _ROLES = {"developer": "system"}
-_EXAMPLE = {
+_EXAMPLE: dict[str, Any] = {
     "responses_create_params": {"input": [{"role": "user", "content": "Name a prime."}]},
     "response": {
         "output": [

@@ -18,8 +18,11 @@ from fastapi import APIRouter, Request
 from pydantic import Field, model_validator
 
 from assay.schemas.base import Inbound, Outbound, example
-from reward_server.compat.core import PARAMETERS, Gain, Input, Value, answer, offers_contrastive
+from reward_server.compat.baselines import offers_contrastive
+from reward_server.compat.core import Input, answer
 from reward_server.compat.errors import describe
+from reward_server.compat.query import PARAMETERS
+from reward_server.compat.values import Gain, Value
 from reward_server.routes.dependencies import RuntimeDep, StrictJSONRoute
 
 router = APIRouter(route_class=StrictJSONRoute, tags=["compatible"])
