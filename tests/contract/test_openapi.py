@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import schemathesis
 from hypothesis import HealthCheck, Phase, given, settings
+from numpy.typing import NDArray
 from schemathesis import BaseSchema, Case, GenerationMode
 from schemathesis.checks import not_a_server_error
 from schemathesis.specs.openapi.checks import (
@@ -19,6 +21,7 @@ from schemathesis.specs.openapi.checks import (
 )
 from starlette.testclient import TestClient
 
+from assay.models.scorer import EncodedInput
 from redis_server import RedisServer
 from reward_server.app import create_app
 from toy import ToyScorer, http_server, toy_settings
@@ -112,13 +115,20 @@ def test_every_request_body_has_an_example_that_the_app_accepts_as_valid() -> No
                     assert reply.status_code in (200, 503), (path, reply.text)
 
 
+class FiniteScorer(ToyScorer):
+    """The toy without its NaN for a byte 0, which is a server error by right."""
+
+    def score(self, batch: Sequence[EncodedInput]) -> NDArray[np.float64]:
+        return np.nan_to_num(super().score(batch))
+
+
 @pytest.fixture(scope="module")
 def api() -> Iterator[BaseSchema]:
     """The schema of a server on a real socket with a real Redis."""
     with tempfile.TemporaryDirectory(prefix="assay-") as folder:
         redis = RedisServer(Path(folder))
         redis.start()
-        app = create_app(toy_settings(redis_url=redis.url), ToyScorer())
+        app = create_app(toy_settings(redis_url=redis.url), FiniteScorer())
         with http_server(app) as url:
             yield schemathesis.openapi.from_url(f"{url}/openapi.json")
         redis.stop()
