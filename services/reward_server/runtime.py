@@ -138,7 +138,8 @@ class Runtime:
         else:
             aliases = ["serving"] if resident is self.versions.serving else []
             replicas = self.settings.replicas
-        standing = {"alias": aliases, "replicas": replicas}
+        notes = [*resident.card.assay.notes, *self.versions.notes]
+        standing = {"alias": aliases, "replicas": replicas, "notes": notes}
         info = resident.card.assay.model_copy(update=standing)
         return resident.card.model_copy(update={"assay": info})
 

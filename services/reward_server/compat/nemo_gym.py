@@ -34,7 +34,7 @@ router = APIRouter(route_class=StrictJSONRoute, tags=["compatible"])
 
 _LABELS = ("label", "ground_truth", "expected_answer")
 _ROLES = {"developer": "system"}
-_EXAMPLE = {
+_EXAMPLE: dict[str, Any] = {
     "responses_create_params": {"input": [{"role": "user", "content": "Name a prime."}]},
     "response": {
         "output": [

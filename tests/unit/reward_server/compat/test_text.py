@@ -175,7 +175,7 @@ def test_what_is_not_recognised_is_scored_as_it_stands(text: str) -> None:
 def test_a_named_template_is_the_only_one_looked_for() -> None:
     assert not read(QWEN + "4", Rules("chatml")).raw
     for name in ("none", "gemma", "hh"):
-        assert read(QWEN + "4", Rules(name)).raw  # type: ignore[arg-type]
+        assert read(QWEN + "4", Rules(name)).raw
 
 
 @pytest.mark.parametrize(
