@@ -45,6 +45,7 @@ class TextScorer(Scorer):
         finished: bool = True,
         raw: bool = False,
         truncate: Truncate = "left",
+        max_tokens: int | None = None,
     ) -> EncodedInput:
         return EncodedInput(tuple(f"{as_text(prompt)}\0{as_completion_text(completion)}".encode()))
 

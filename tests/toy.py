@@ -61,6 +61,7 @@ class ToyScorer(Scorer):
         finished: bool = True,
         raw: bool = False,
         truncate: Truncate = "left",
+        max_tokens: int | None = None,
     ) -> EncodedInput:
         ids = tuple((as_text(prompt) + as_completion_text(completion)).encode())
         if len(ids) > LIMIT and truncate == "error":

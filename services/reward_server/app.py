@@ -12,6 +12,7 @@ from fastapi.openapi.utils import get_openapi
 import assay
 from assay.schemas.problem import Problem
 from reward_server import problems
+from reward_server.compat.errors import refusal
 from reward_server.middleware import Gateway
 from reward_server.routes import contrastive, health, models, promotions, score, storage, strength
 from reward_server.runtime import Runtime
@@ -51,7 +52,7 @@ def create_app(
     )
     app.state.runtime = runtime
     app.add_middleware(Gateway, runtime=runtime)
-    problems.install(app, runtime.metrics)
+    problems.install(app, runtime.metrics, refusal)
     for module in ROUTERS:
         app.include_router(module.router)
     app.openapi = lambda: _openapi(app)  # type: ignore[method-assign]

@@ -12,7 +12,10 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from assay.models.options import LoadOptions
 from assay.models.resolve import DEFAULT_MODEL
+from reward_server.compat.text import Rules, TemplateName
 from reward_server.keys import Keyring, parse_keys
+
+RewardMode = Literal["score", "lcb", "contrastive"]
 
 
 class ServerSettings(BaseSettings):
@@ -97,6 +100,29 @@ class ServerSettings(BaseSettings):
         default=False, description="True = what is scored also goes to the online trainer."
     )
 
+    # The compatible routes.
+    reward: RewardMode = Field(
+        default="score",
+        description="Which value is the reward there: `score`, `lcb`, or `contrastive`, which "
+        "needs stored baselines at the start.",
+    )
+    template: TemplateName = Field(
+        default="auto",
+        description="Template of full texts: `auto` = recognised, `none` = texts as they are.",
+    )
+    strip_special_tokens: bool = Field(
+        default=True, description="True = padding, BOS and EOS are taken off the ends of texts."
+    )
+    compat_any_model: bool = Field(
+        default=False, description="True = a body may name any model; the served one answers."
+    )
+    compat_wait_s: float = Field(
+        default=10.0,
+        ge=0,
+        description="How long a request there waits for room in the queue or for its key's rate, "
+        "before the answer is 503.",
+    )
+
     pin_ttl_s: int = Field(
         default=900, ge=1, description="How long a pinned version stays after its last request."
     )
@@ -149,6 +175,11 @@ class ServerSettings(BaseSettings):
     def keyring(self) -> Keyring:
         """The parsed keys; empty = no key is asked for."""
         return parse_keys(self.keys.get_secret_value() if self.keys else "")
+
+    @property
+    def text_rules(self) -> Rules:
+        """How full texts are read."""
+        return Rules(self.template, self.strip_special_tokens)
 
     @property
     def store_url(self) -> str:

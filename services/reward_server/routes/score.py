@@ -84,6 +84,7 @@ def group_texts(groups: Sequence[Group]) -> list[Text]:
             completion,
             path=f"groups[{g}].completions[{c}]",
             finished=group.finished is None or group.finished[c],
+            label=None if group.labels is None else group.labels[c],
         )
         for g, group in enumerate(groups)
         for c, completion in enumerate(group.completions)

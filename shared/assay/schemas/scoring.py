@@ -154,12 +154,9 @@ class ContrastiveGroup(Group):
     )
 
 
-class ContrastiveRequest(AggregateOptions):
-    """`POST /v1/contrastive`."""
+class ContrastiveOptions(AggregateOptions):
+    """What is compared with which baselines, and how."""
 
-    model_config = example(groups=[{**_GROUP, "baselines": ["It is Paris.", "I do not know."]}])
-
-    groups: list[ContrastiveGroup] = Field(min_length=1, fail_fast=True)
     policy: str | None = Field(
         default=None, min_length=1, max_length=256, description="Whose stored baselines to use."
     )
@@ -174,6 +171,14 @@ class ContrastiveRequest(AggregateOptions):
         default="error",
         description="No baseline: 422, or the other completions of the group stand in.",
     )
+
+
+class ContrastiveRequest(ContrastiveOptions):
+    """`POST /v1/contrastive`."""
+
+    model_config = example(groups=[{**_GROUP, "baselines": ["It is Paris.", "I do not know."]}])
+
+    groups: list[ContrastiveGroup] = Field(min_length=1, fail_fast=True)
 
 
 class Baseline(Outbound):
