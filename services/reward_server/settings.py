@@ -12,7 +12,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from assay.models.options import LoadOptions
 from assay.models.resolve import DEFAULT_MODEL
-from reward_server.compat.text import Rules, TemplateName
+from assay.schemas.boundary import Rules, TemplateName
 from reward_server.keys import Keyring, parse_keys
 
 RewardMode = Literal["score", "lcb", "contrastive"]

@@ -32,12 +32,12 @@ from assay.errors import (
 )
 from assay.rewards.aggregate import aggregate, check_aggregate, spread
 from assay.rewards.strength import sigmoid
+from assay.schemas import boundary
 from assay.schemas.base import Inbound
 from assay.schemas.refs import parse_pin
 from assay.schemas.scoring import ContrastiveOptions, Group
 from assay.schemas.text import Completion, Prompt
 from assay.schemas.validation import invalid_input
-from reward_server.compat import text as boundary
 from reward_server.contrast import find_stored, group_rewards
 from reward_server.routes.dependencies import answering
 from reward_server.scoring import Encoding, Scored, Text

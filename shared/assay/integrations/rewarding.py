@@ -6,9 +6,8 @@ import asyncio
 import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, TypeAlias
+from typing import Any
 from weakref import WeakKeyDictionary
 
 from assay.client import AsyncClient, Client
@@ -16,18 +15,14 @@ from assay.errors import (
     AssayError,
     ForbiddenError,
     InvalidInputError,
-    ScoringError,
     ServerUnreachableError,
     UnauthorizedError,
 )
+from assay.integrations.groups import Asked, Rewarded, Text, sendable
 from assay.integrations.settings import RewardSettings
-from assay.schemas.refs import parse_pin
-from assay.schemas.scoring import ContrastiveResponse, PairStrength, ScoreResponse
+from assay.schemas.scoring import ContrastiveResponse, GroupScores, PairStrength, ScoreResponse
 
 logger = logging.getLogger(__name__)
-
-Chat: TypeAlias = list[dict[str, Any]]
-Text: TypeAlias = str | Chat
 
 _SAMPLES_TIMEOUT_S = 10.0
 _REMEDIES: dict[type[AssayError], str] = {
@@ -38,114 +33,45 @@ _REMEDIES: dict[type[AssayError], str] = {
 _NO_BASELINE = "store some with Client.put_baselines, or set ASSAY_REWARD=score"
 
 
-@dataclass(frozen=True)
-class Asked:
-    """One prompt with its completions, as a trainer has them.
-
-    Attributes:
-        labels: one per completion, for rules; None = no labels.
-        finished: one per completion, False = cut by the token limit; None = not known.
-        step: the policy's step, if known.
-        group: joins completions that arrive apart, if the trainer has such an id.
-    """
-
-    prompt: Text
-    completions: Sequence[Text]
-    labels: Sequence[Any] | None = None
-    finished: Sequence[bool] | None = None
-    step: int | None = None
-    group: str | None = None
-
-    @property
-    def body(self) -> dict[str, Any]:
-        """As a group of a scoring request."""
-        fields = {
-            "prompt": self.prompt,
-            "completions": [_sendable(text) for text in self.completions],
-            "labels": None if self.labels is None else list(self.labels),
-            "finished": None if self.finished is None else list(self.finished),
-        }
-        return {name: value for name, value in fields.items() if value is not None}
-
-    def sample(self, policy: str) -> dict[str, Any]:
-        """As a sample for the online trainer."""
-        texts = {name: self.body[name] for name in ("prompt", "completions")}
-        return {**texts, "policy": policy, "step": self.step, "group": self.group}
-
-
-def _sendable(completion: Text) -> Text:
-    """An empty completion is a turn without content; as a string the API refuses it."""
-    return [{"role": "assistant", "content": ""}] if completion == "" else completion
-
-
-@dataclass(frozen=True)
-class Rewarded:
-    """What one group came to.
-
-    Attributes:
-        rewards: one per completion, by the mode; None = a rule gave no score.
-        std: over members, one per completion; None with one member or without calibration.
-        model: the version that scored, `name@7`.
-    """
-
-    rewards: list[float | None]
-    std: list[float] | None
-    model: str
-
-    @property
-    def version(self) -> int:
-        """The number of that version, for logs that take numbers only."""
-        return parse_pin(self.model).version or 0
-
-    @property
-    def only(self) -> float:
-        """The reward of a single completion, for trainers that have no word for "no score".
-
-        Raises:
-            ScoringError: there is none.
-        """
-        (reward,) = self.rewards
-        if reward is None:
-            raise ScoringError(
-                "no score for this completion, and this trainer cannot leave a sample out: "
-                "let the server's components hold one that always gives a score"
-            )
-        return reward
-
-    @property
-    def figures(self) -> dict[str, float]:
-        """Version and std of a single completion, under the names that logs show."""
-        std = {} if self.std is None else {"assay_std": self.std[0]}
-        return {"assay_version": float(self.version), **std}
-
-
 class Rewarder:
     """Asks for rewards and waits; for threads. Can be pickled: the copy opens connections anew."""
 
     def __init__(self, settings: RewardSettings) -> None:
         self.settings = settings
+        self._temperatures: dict[str, float] = {}
 
     def __reduce__(self) -> tuple[object, ...]:
         return type(self), (self.settings,)
 
-    def reward(self, asked: Sequence[Asked]) -> list[Rewarded]:
+    def reward(self, asked: Sequence[Asked], *, raw: bool = False) -> list[Rewarded]:
         """Rewards of any number of groups, by one version.
+
+        Args:
+            asked: the groups.
+            raw: True = no chat template, and prompts are not parsed.
 
         Raises:
             AssayError: what went wrong, and what to do about it.
         """
         settings, groups = self.settings, [group.body for group in asked]
+        options = _options(settings, raw)
         with _remedies(settings):
             if settings.reward == "contrastive":
-                results = _contrasted(
-                    self._client.contrastive_groups(groups, **_contrastive_options(settings))
-                )
+                results = _contrasted(self._client.contrastive_groups(groups, **options))
             else:
-                results = _scored(self._client.score_groups(groups, **_score_options(settings)))
+                results = _scored(self._client.score_groups(groups, **options), settings)
         if settings.samples_policy is not None:
             with _samples_are_extra():
                 self._samples.post_samples([a.sample(settings.samples_policy) for a in asked])
         return results
+
+    def temperature(self, model: str) -> float:
+        """T of a version's calibration; 1 without one. Asked for once per version."""
+        if model not in self._temperatures:
+            with _remedies(self.settings):
+                calibration = self._client.model(model).assay.calibration
+            self._temperatures[model] = calibration.temperature if calibration else 1.0
+        return self._temperatures[model]
 
     def close(self) -> None:
         """Close the connections; a later call opens new ones."""
@@ -175,17 +101,16 @@ class AsyncRewarder:
     def __reduce__(self) -> tuple[object, ...]:
         return type(self), (self.settings,)
 
-    async def reward(self, asked: Sequence[Asked]) -> list[Rewarded]:
+    async def reward(self, asked: Sequence[Asked], *, raw: bool = False) -> list[Rewarded]:
         """See `Rewarder.reward`."""
         settings, groups = self.settings, [group.body for group in asked]
+        options = _options(settings, raw)
         client, samples = self._connected()
         with _remedies(settings):
             if settings.reward == "contrastive":
-                results = _contrasted(
-                    await client.contrastive_groups(groups, **_contrastive_options(settings))
-                )
+                results = _contrasted(await client.contrastive_groups(groups, **options))
             else:
-                results = _scored(await client.score_groups(groups, **_score_options(settings)))
+                results = _scored(await client.score_groups(groups, **options), settings)
         if settings.samples_policy is not None:
             with _samples_are_extra():
                 await samples.post_samples([a.sample(settings.samples_policy) for a in asked])
@@ -195,7 +120,7 @@ class AsyncRewarder:
         """How strongly and how surely one completion is preferred to another."""
         client, _ = self._connected()
         with _remedies(self.settings):
-            pair = {"prompt": prompt, "chosen": _sendable(chosen), "rejected": _sendable(rejected)}
+            pair = {"prompt": prompt, "chosen": sendable(chosen), "rejected": sendable(rejected)}
             return (await client.strength_pairs([pair])).results[0]
 
     async def aclose(self) -> None:
@@ -218,6 +143,7 @@ def _connection(settings: RewardSettings) -> dict[str, Any]:
         "url": str(settings.url),
         "key": settings.key.get_secret_value() if settings.key else None,
         "timeout_s": settings.timeout_s,
+        "retries": settings.retries,
         "connections": settings.connections,
     }
 
@@ -226,22 +152,39 @@ def _samples_connection(settings: RewardSettings) -> dict[str, Any]:
     return {**_connection(settings), "timeout_s": _SAMPLES_TIMEOUT_S, "retries": 1}
 
 
-def _score_options(settings: RewardSettings) -> dict[str, Any]:
-    if settings.reward == "lcb":
-        return {"aggregate": "lcb", "lcb_k": settings.lcb_k}
-    return {}
+def _options(settings: RewardSettings, raw: bool) -> dict[str, Any]:
+    options: dict[str, Any] = {"raw": True} if raw else {}
+    if settings.reward == "contrastive":
+        options |= {"policy": settings.baseline_policy, "statistic": settings.statistic}
+    if settings.reward == "lcb" or (
+        settings.reward == "contrastive" and settings.lcb_k is not None
+    ):
+        options |= {"aggregate": "lcb", "lcb_k": settings.lcb_k_or_one}
+    return options
 
 
-def _contrastive_options(settings: RewardSettings) -> dict[str, Any]:
-    return {"policy": settings.baseline_policy, "statistic": settings.statistic}
+def _scored(reply: ScoreResponse, settings: RewardSettings) -> list[Rewarded]:
+    return [
+        Rewarded(list(group.scores), _means(group, settings), group.std, reply.model)
+        for group in reply.results
+    ]
 
 
-def _scored(reply: ScoreResponse) -> list[Rewarded]:
-    return [Rewarded(list(group.scores), group.std, reply.model) for group in reply.results]
+def _means(group: GroupScores, settings: RewardSettings) -> list[float | None]:
+    """The means over members, which a lower bound stands below."""
+    if settings.reward != "lcb" or group.std is None:
+        return list(group.scores)
+    return [
+        None if score is None else score + settings.lcb_k_or_one * std
+        for score, std in zip(group.scores, group.std, strict=True)
+    ]
 
 
 def _contrasted(reply: ContrastiveResponse) -> list[Rewarded]:
-    return [Rewarded(list(group.rewards), group.std, reply.model) for group in reply.results]
+    return [
+        Rewarded(list(group.rewards), list(group.scores), group.std, reply.model)
+        for group in reply.results
+    ]
 
 
 @contextmanager

@@ -8,6 +8,7 @@ from pydantic import Field, ValidationError
 
 from assay.client.bodies import given
 from assay.errors import InvalidInputError
+from assay.schemas.boundary import Rules, TemplateName
 from assay.schemas.validation import invalid_input
 from assay.settings import ClientSettings
 
@@ -21,12 +22,24 @@ class RewardSettings(ClientSettings):
         default="score",
         description="`score`; `lcb` = score - lcb_k * std; `contrastive` = over stored baselines.",
     )
-    lcb_k: float = Field(default=1.0, ge=0.0, le=100.0, description="Standard deviations of `lcb`.")
+    lcb_k: float | None = Field(
+        default=None,
+        ge=0.0,
+        le=100.0,
+        description="Standard deviations below; None = 1 for `lcb`, none for `contrastive`.",
+    )
     baseline_policy: str | None = Field(
         default=None, min_length=1, max_length=256, description="Whose baselines; None = the only."
     )
     statistic: Literal["mean", "median"] = Field(
         default="mean", description="How the baseline scores of a prompt become one number."
+    )
+    template: TemplateName = Field(
+        default="auto",
+        description="Template of full texts: `auto` = recognised, `none` = texts as they are.",
+    )
+    strip_special_tokens: bool = Field(
+        default=True, description="True = padding, BOS and EOS are taken off the ends of texts."
     )
     samples_policy: str | None = Field(
         default=None,
@@ -37,7 +50,20 @@ class RewardSettings(ClientSettings):
     timeout_s: float = Field(
         default=300.0, gt=0, description="Longest time of one call, retries and waits included."
     )
+    retries: int = Field(
+        default=5, ge=0, description="How often a request is sent again after a 5xx or no answer."
+    )
     connections: int = Field(default=64, gt=0, description="Requests under way at once.")
+
+    @property
+    def lcb_k_or_one(self) -> float:
+        """Standard deviations of `lcb`."""
+        return 1.0 if self.lcb_k is None else self.lcb_k
+
+    @property
+    def text_rules(self) -> Rules:
+        """How full texts are read."""
+        return Rules(self.template, self.strip_special_tokens)
 
 
 def reward_settings(**changes: Any) -> RewardSettings:

@@ -10,8 +10,10 @@ from collections.abc import Sequence
 from functools import cache
 from typing import Any, Protocol, overload
 
-from assay.integrations.rewarding import Asked, AsyncRewarder, Rewarded, Text
+from assay.integrations.groups import Asked, Rewarded, Text, plain
+from assay.integrations.rewarding import AsyncRewarder
 from assay.integrations.settings import reward_settings
+from assay.schemas.boundary import Rules, read_apart
 
 
 class Status(Protocol):
@@ -55,7 +57,12 @@ async def reward(
         AssayError: no rewards, why, and what to do about it.
     """
     several = list(samples) if isinstance(samples, Sequence) else [samples]
-    results = await _rewarder().reward([_asked(sample) for sample in several]) if several else []
+    if not several:
+        return []
+    rewarder = _rewarder()
+    settings = rewarder.settings
+    asked = [_asked(sample, settings.text_rules) for sample in several]
+    results = await rewarder.reward(asked, raw=settings.template == "none")
     values = [_value(result, args.reward_key) for result in results]
     return values if isinstance(samples, Sequence) else values[0]
 
@@ -65,15 +72,24 @@ def _rewarder() -> AsyncRewarder:
     return AsyncRewarder(reward_settings())
 
 
-def _asked(sample: Sample) -> Asked:
+def _asked(sample: Sample, rules: Rules) -> Asked:
+    prompt, completion = _parts(sample, rules)
     group = sample.group_index
     return Asked(
-        sample.prompt,
-        [sample.response],
+        prompt,
+        [completion],
         labels=None if sample.label is None else [sample.label],
         finished=[sample.status.name != "TRUNCATED"],
         group=None if group is None else str(group),
     )
+
+
+def _parts(sample: Sample, rules: Rules) -> tuple[Text, Text]:
+    """Prompt and completion; with `--apply-chat-template` the prompt is a text in a template."""
+    if not isinstance(sample.prompt, str):
+        return sample.prompt, sample.response
+    reading = read_apart(sample.prompt, sample.response, rules)
+    return plain(reading.prompt), plain(reading.completion)
 
 
 def _value(result: Rewarded, key: str | None) -> Value:

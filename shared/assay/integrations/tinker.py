@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
-from assay.integrations.rewarding import AsyncRewarder, Chat
+from assay.integrations.groups import Chat
+from assay.integrations.rewarding import AsyncRewarder
 from assay.integrations.settings import reward_settings
 
 

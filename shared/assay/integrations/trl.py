@@ -11,7 +11,8 @@ from itertools import groupby
 from statistics import fmean
 from typing import Any, Protocol
 
-from assay.integrations.rewarding import Asked, AsyncRewarder, Rewarded, Rewarder, Text
+from assay.integrations.groups import Asked, Rewarded, Text
+from assay.integrations.rewarding import AsyncRewarder, Rewarder
 from assay.integrations.settings import reward_settings
 
 

@@ -6,7 +6,8 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Protocol
 
 from assay.errors import InvalidInputError
-from assay.integrations.rewarding import Asked, AsyncRewarder, Chat
+from assay.integrations.groups import Asked, Chat
+from assay.integrations.rewarding import AsyncRewarder
 from assay.integrations.settings import reward_settings
 
 

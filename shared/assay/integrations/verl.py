@@ -12,7 +12,8 @@ from functools import cache
 from typing import Any
 
 from assay.errors import InvalidInputError
-from assay.integrations.rewarding import Asked, AsyncRewarder, Rewarded, Rewarder, Text
+from assay.integrations.groups import Asked, Rewarded, Text
+from assay.integrations.rewarding import AsyncRewarder, Rewarder
 from assay.integrations.settings import reward_settings
 
 _PROMPT_KEYS = ("raw_prompt", "prompt", "question")

@@ -171,3 +171,12 @@ def test_errors_reach_the_trainer(serve: Serve) -> None:
     with pytest.raises(AssayError, match="0 results"):
         verl.compute_score_sync("d", "abc", None, {"prompt": "p"})
     verl._rewarder().close()
+
+
+def test_a_prompt_in_slimes_chat_template_is_read_as_messages(serve: Serve) -> None:
+    server = serve()
+    text = "<|im_start|>user\n2 + 2?<|im_end|>\n<|im_start|>assistant\n"
+    run(lambda: slime.reward(Args(), Sample(text, "It is 4.<|im_end|>")), slime._rewarder)
+    assert server.requests[0].body["groups"] == [
+        {"prompt": QUESTION, "completions": ["It is 4."], "finished": [True]}
+    ]
