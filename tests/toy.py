@@ -63,10 +63,24 @@ class ToyScorer(Scorer):
         truncate: Truncate = "left",
         max_tokens: int | None = None,
     ) -> EncodedInput:
-        ids = tuple((as_text(prompt) + as_completion_text(completion)).encode())
-        if len(ids) > LIMIT and truncate == "error":
-            raise InvalidInputError(f"{len(ids)} tokens, and the model takes {LIMIT}")
-        return EncodedInput(ids[-LIMIT:], truncated=len(ids) > LIMIT)
+        text = (as_text(prompt) + as_completion_text(completion)).encode()
+        return self.encode_ids(text, truncate=truncate, max_tokens=max_tokens)
+
+    def encode_ids(
+        self,
+        ids: str | Sequence[int],
+        *,
+        truncate: Truncate = "left",
+        max_tokens: int | None = None,
+    ) -> EncodedInput:
+        ids = tuple(ids.encode() if isinstance(ids, str) else ids)
+        most = min(LIMIT, max_tokens or LIMIT)
+        if max(ids) > 255:
+            raise InvalidInputError("token ids of this model are 0 to 255")
+        if len(ids) > most and truncate == "error":
+            raise InvalidInputError(f"{len(ids)} tokens, and the model takes {most}")
+        kept = ids[:most] if truncate == "right" else ids[-most:]
+        return EncodedInput(kept, truncated=len(ids) > most)
 
     def format_used(self, *, raw: bool) -> str:
         return "concat"

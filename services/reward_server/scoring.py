@@ -32,13 +32,14 @@ class Encoding(NamedTuple):
         raw: True = no chat template and no parsing.
         truncate: what to do if it is too long.
         max_tokens: the longest input, if below the model's own limit.
-        ids: the token ids themselves, in place of prompt and completion.
+        ids: what is scored in place of prompt and completion: token ids, or a text that holds its
+            special tokens and gets no others.
     """
 
     raw: bool = False
     truncate: Truncate = "left"
     max_tokens: int | None = None
-    ids: tuple[int, ...] | None = None
+    ids: str | tuple[int, ...] | None = None
 
 
 class Text(NamedTuple):

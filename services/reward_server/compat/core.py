@@ -64,7 +64,8 @@ class Input(NamedTuple):
         text: prompt and completion in one; with `prompt`, what follows that is the completion.
         prompt: messages, or a text that may be in a template.
         completion: what answers it.
-        ids: token ids as they are: no template, no BOS added, no baseline, nothing for the tap.
+        ids: token ids, or a text with its special tokens, as they are: no template, no BOS added, no
+            baseline, nothing for the tap.
         label: for rules.
         finished: False = the completion was cut by the token limit.
     """
@@ -73,7 +74,7 @@ class Input(NamedTuple):
     text: str | None = None
     prompt: Prompt | None = None
     completion: Completion | None = None
-    ids: tuple[int, ...] | None = None
+    ids: str | tuple[int, ...] | None = None
     label: Any = None
     finished: bool = True
 

@@ -75,9 +75,15 @@ class InputEncoder:
         return _select(encoding, keep, truncated=over > 0)
 
     def encode_ids(
-        self, ids: Sequence[int], *, truncate: Truncate = "left", max_tokens: int | None = None
+        self,
+        ids: str | Sequence[int],
+        *,
+        truncate: Truncate = "left",
+        max_tokens: int | None = None,
     ) -> EncodedInput:
         """See `Scorer.encode_ids`."""
+        if isinstance(ids, str):
+            ids = self.tokenizer(ids, add_special_tokens=False)["input_ids"]
         if not ids:
             raise InvalidInputError("there is no token")
         if not 0 <= min(ids) <= max(ids) < len(self.tokenizer):
@@ -138,6 +144,8 @@ class InputEncoder:
         segments = encoding.sequence_ids(0)
         starts_with_bos = encoding["input_ids"][0] == self.tokenizer.bos_token_id
         text = [i for i in keep if segments[i] is not None and not (i == 0 and starts_with_bos)]
+        if over >= len(text):
+            raise InvalidInputError(f"{len(keep) - over} tokens leave no room for the text")
         dropped = set(text[-over:] if side == "right" else text[:over])
         return [i for i in keep if i not in dropped]
 

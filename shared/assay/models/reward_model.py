@@ -50,7 +50,11 @@ class RewardModel(Scorer):
         )
 
     def encode_ids(
-        self, ids: Sequence[int], *, truncate: Truncate = "left", max_tokens: int | None = None
+        self,
+        ids: str | Sequence[int],
+        *,
+        truncate: Truncate = "left",
+        max_tokens: int | None = None,
     ) -> EncodedInput:
         """See `Scorer.encode_ids`."""
         return self.encoder.encode_ids(ids, truncate=truncate, max_tokens=max_tokens)

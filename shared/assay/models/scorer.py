@@ -84,9 +84,18 @@ class Scorer(ABC):
         """
 
     def encode_ids(
-        self, ids: Sequence[int], *, truncate: Truncate = "left", max_tokens: int | None = None
+        self,
+        ids: str | Sequence[int],
+        *,
+        truncate: Truncate = "left",
+        max_tokens: int | None = None,
     ) -> EncodedInput:
         """Token ids of the model's own tokenizer, as a client made them: nothing is added.
+
+        Args:
+            ids: the ids, or a text that is tokenized as it is, with the special tokens in it.
+            truncate: as for `encode`.
+            max_tokens: as for `encode`.
 
         Raises:
             InvalidInputError: as for `encode`; or there are none, or the model has no such token.
