@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from assay.errors import ConflictError
-from assay.rewards.aggregate import Values, aggregate, spread
+from assay.rewards.aggregate import Values, aggregate, or_none, spread
 from assay.rewards.contrastive import contrastive, leave_one_out, reduce
 from assay.schemas.scoring import Baseline, BaselineSource, ContrastiveOptions, GroupRewards
 
@@ -39,25 +41,36 @@ def group_rewards(
 
     Args:
         options: which statistic, shape and aggregate.
-        scores: of the completions, shape [completions, members].
+        scores: of the completions, shape [completions, members]; NaN = no score, and no reward.
         source: where the baselines come from; `leave_one_out` = the other completions.
-        baselines: their scores, shape [baselines, members].
+        baselines: their scores, shape [baselines, members]; one of NaN is left out.
     """
-    if source == "leave_one_out":
-        rewards = leave_one_out(scores, options.statistic, options.shape)
-        compared, count = scores, len(scores) - 1
-    else:
-        rewards = contrastive(scores, baselines, options.statistic, options.shape)
-        compared, count = baselines, len(baselines)
+    has_score = ~np.isnan(scores).any(axis=1)
+    is_own = source == "leave_one_out"
+    compared = scores[has_score] if is_own else baselines[~np.isnan(baselines).any(axis=1)]
+    count = len(compared) - is_own
+    rewards = np.full(scores.shape, np.nan)
+    if is_own and count > 0:
+        rewards[has_score] = leave_one_out(compared, options.statistic, options.shape)
+    elif count > 0 and has_score.any():
+        rewards[has_score] = contrastive(
+            scores[has_score], compared, options.statistic, options.shape
+        )
     return GroupRewards(
-        rewards=aggregate(rewards, options.aggregate, options.lcb_k).tolist(),
-        scores=scores.mean(axis=1).tolist(),
-        std=spread(rewards).tolist() if rewards.shape[1] > 1 else None,
-        baseline=Baseline(
-            value=float(reduce(compared, options.statistic).mean()),
-            std=float(compared.mean(axis=1).std()),
-            count=count,
-            source=source,
-        ),
-        **({"members": rewards.tolist()} if options.members else {}),
+        rewards=or_none(aggregate(rewards, options.aggregate, options.lcb_k)),
+        scores=or_none(scores.mean(axis=1)),
+        std=or_none(spread(rewards)) if rewards.shape[1] > 1 else None,
+        baseline=_baseline(options, compared, count, source) if count > 0 else None,
+        **({"members": or_none(rewards)} if options.members else {}),
+    )
+
+
+def _baseline(
+    options: ContrastiveOptions, compared: Values, count: int, source: BaselineSource
+) -> Baseline:
+    return Baseline(
+        value=float(reduce(compared, options.statistic).mean()),
+        std=float(compared.mean(axis=1).std()),
+        count=count,
+        source=source,
     )

@@ -70,10 +70,10 @@ def _application(settings: ServerSettings) -> serve.Application:
     def build() -> FastAPI:
         from assay.observability.logging import configure_logging
         from reward_server.app import create_app
-        from reward_server.engine.load import load_scorer
+        from reward_server.engine.load import load_parts, load_scorer
 
         configure_logging(settings.log_level, "reward_server")
-        return create_app(settings, *load_scorer(settings))
+        return create_app(settings, *load_scorer(settings), load_parts(settings))
 
     class RewardReplica:
         app: FastAPI  # made by `build`, set by `serve.ingress`

@@ -7,7 +7,9 @@ import socket
 
 from assay.errors import DependencyError, StartupError
 from assay.schemas.refs import ModelRef
-from reward_server.origin import find_origin
+from reward_server.composite.plan import check_companions, make_plan
+from reward_server.composite.rule_process import RuleProcess
+from reward_server.origin import Origin, find_origin
 from reward_server.ports import check_port_free
 from reward_server.settings import ServerSettings
 
@@ -26,9 +28,23 @@ def preflight(settings: ServerSettings) -> ModelRef:
         _check_cluster(settings.address)
     _check_store(settings)
     try:
-        return find_origin(settings).ref
+        origin = find_origin(settings)
+        _check_components(settings, origin)
     except DependencyError as error:
         raise StartupError(f"the store {settings.store_url}: {error.detail}") from None
+    return origin.ref
+
+
+def _check_components(settings: ServerSettings, origin: Origin) -> None:
+    """Whether the composite can be: its models are there, and its rules load and work here."""
+    plan = make_plan(settings, origin)
+    if plan is None:
+        return
+    check_companions(plan, origin.store)
+    if plan.rules:
+        rules = RuleProcess(plan.rules)
+        rules.start()
+        rules.kill()
 
 
 def _check_store(settings: ServerSettings) -> None:

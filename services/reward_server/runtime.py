@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from assay.models.scorer import Scorer
     from assay.schemas.models import ModelCard
     from assay.schemas.text import Prompt
+    from reward_server.composite.plan import Parts
     from reward_server.reload.source import VersionSource
     from reward_server.settings import ServerSettings
     from reward_server.versions import Resident
@@ -46,15 +47,20 @@ class Runtime:
         settings: what the operator chose.
         scorer: the version that serves at first.
         source: where other versions come from; None = the server serves this version only.
+        parts: what else goes into the scores; None = nothing.
     """
 
     def __init__(
-        self, settings: ServerSettings, scorer: Scorer, source: VersionSource | None = None
+        self,
+        settings: ServerSettings,
+        scorer: Scorer,
+        source: VersionSource | None = None,
+        parts: Parts | None = None,
     ) -> None:
         self.settings = settings
         self.replica = uuid.uuid4().hex[:8]
         self.metrics = ServerMetrics(CollectorRegistry(), self.replica, scorer.card.id)
-        self.versions = Versions(settings, self.metrics, scorer)
+        self.versions = Versions(settings, self.metrics, scorer, parts)
         self.door = Door()
         self._prompts = PromptLog(settings.group_window_s, settings.quiet_ms / 1000)
         self._leases = Leases(settings.pin_ttl_s)

@@ -9,12 +9,13 @@ import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import numpy as np
+
 from assay.errors import AssayError, DeadlineExceededError, FieldError, PayloadTooLargeError
 
 if TYPE_CHECKING:
     from concurrent.futures import ThreadPoolExecutor
 
-    import numpy as np
     from numpy.typing import NDArray
 
     from assay.models.scorer import EncodedInput, Scorer, Truncate
@@ -69,6 +70,13 @@ class Scored(NamedTuple):
     encoded: list[EncodedInput]
     components: dict[str, NDArray[np.float64]] | None = None
     absent: NDArray[np.bool_] | None = None
+
+    @property
+    def with_gaps(self) -> NDArray[np.float64]:
+        """The scores, with NaN for a text without one."""
+        if self.absent is None:
+            return self.scores
+        return np.where(self.absent[:, None], np.nan, self.scores)
 
 
 class ScoringPath:

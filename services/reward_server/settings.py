@@ -5,14 +5,15 @@ from __future__ import annotations
 import ipaddress
 from functools import cached_property
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, SecretStr, field_validator, model_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from assay.models.options import LoadOptions
 from assay.models.resolve import DEFAULT_MODEL
 from assay.schemas.boundary import Rules, TemplateName
+from assay.schemas.components import Component, parse_components
 from reward_server.keys import Keyring, parse_keys
 
 RewardMode = Literal["score", "lcb", "contrastive"]
@@ -29,6 +30,19 @@ class ServerSettings(BaseSettings):
         extra="ignore",
         env_ignore_empty=True,
         protected_namespaces=(),
+    )
+
+    components: Annotated[tuple[Component, ...], NoDecode] = Field(
+        default=(),
+        description='A composite, as JSON: `[{"model": NAME}, {"rule": "regex", "weight": 0.5, '
+        '"options": {..}}]`. None = the score is the model\'s own.',
+    )
+    allow_code: Literal["code_tests"] | None = Field(
+        default=None, description="The one rule that may run code out of completions."
+    )
+    rule_processes: int = Field(default=1, ge=1, description="Processes that run rules.")
+    rule_timeout_s: float = Field(
+        default=10.0, gt=0, description="A rule that takes longer gives that text no score."
     )
 
     host: str = Field(default="127.0.0.1", description="Address to listen on.")
@@ -148,6 +162,11 @@ class ServerSettings(BaseSettings):
         "device, then a promotion is refused. None = no bound.",
     )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+
+    @field_validator("components", mode="before")
+    @classmethod
+    def _read_components(cls, value: object) -> object:
+        return parse_components(value) if isinstance(value, str) else value
 
     @field_validator("home", mode="after")
     @classmethod

@@ -14,10 +14,9 @@ import asyncio
 import logging
 import random
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
-import numpy as np
 from pydantic import Field, ValidationError
 
 from assay.errors import (
@@ -30,7 +29,7 @@ from assay.errors import (
     PayloadTooLargeError,
     UnavailableError,
 )
-from assay.rewards.aggregate import aggregate, check_aggregate, spread
+from assay.rewards.aggregate import aggregate, check_aggregate, or_none, spread
 from assay.rewards.strength import sigmoid
 from assay.schemas import boundary
 from assay.schemas.base import Inbound
@@ -51,6 +50,7 @@ if TYPE_CHECKING:
     from reward_server.versions import Resident
 
 logger = logging.getLogger(__name__)
+_TAKEN_OFF = {"lcb": "uncertainty", "contrastive": "baseline"}
 _AT_HAND_S = 0.25  # that a reward waits for a baseline which it does not need
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.05, 1.0
 _RETRY_AFTER_OPERATOR_S = 30.0
@@ -79,29 +79,51 @@ class Input(NamedTuple):
     finished: bool = True
 
 
+class Gain(NamedTuple):
+    """The contrastive reward, and how many stored baselines it is over."""
+
+    reward: float
+    baselines: int
+
+
+class Value(NamedTuple):
+    """What one text is worth.
+
+    Attributes:
+        reward: the value that was asked for.
+        score: mean over members, as `POST /v1/score` gives it.
+        std: population std over members; None with one member or without calibration.
+        probability: sigmoid(score / T) with T of the calibration, in (0, 1): how likely a judge
+            prefers the completion to one of average score (Bradley-Terry).
+        gain: over the stored baselines; None = there are none at hand.
+        components: of a composite, by name; they sum to `score`.
+    """
+
+    reward: float
+    score: float
+    std: float | None
+    probability: float
+    gain: Gain | None
+    components: Mapping[str, float] | None
+
+
 class Output(NamedTuple):
     """What came of one input.
 
     Attributes:
-        reward: the value that was asked for; None = a rule gave no score.
-        score: mean over members, as `POST /v1/score` gives it; None likewise.
-        std: population std over members; None with one member or without calibration.
-        contrastive: score over the stored baselines; None = there are none at hand.
-        probability: sigmoid(score / T) with T of the calibration, in (0, 1): how likely a judge
-            prefers the completion to one of average score (Bradley-Terry).
         tokens: that were scored.
         truncated: True = some were dropped first.
-        components: of a composite, by name; they sum to `score`.
+        value: None = a rule gave no score.
     """
 
-    reward: float | None
-    score: float | None
-    std: float | None
-    contrastive: float | None
-    probability: float | None
     tokens: int
     truncated: bool
-    components: Mapping[str, float] | None = None
+    value: Value | None
+
+    @property
+    def reward(self) -> float | None:
+        """The reward; None = a rule gave no score."""
+        return self.value.reward if self.value else None
 
 
 class Answer(NamedTuple):
@@ -116,6 +138,13 @@ class Answer(NamedTuple):
     mode: RewardMode
     outputs: list[Output]
 
+    def parts(self, value: Value) -> dict[str, float]:
+        """What a reward is made of: parts that sum to it."""
+        parts = dict(value.components or {"score": value.score})
+        if self.mode != "score":
+            parts[_TAKEN_OFF[self.mode]] = value.reward - sum(parts.values())
+        return parts
+
     @property
     def version(self) -> int:
         """The number in `model`."""
@@ -126,16 +155,16 @@ class Answer(NamedTuple):
         """Tokens of all inputs."""
         return sum(output.tokens for output in self.outputs)
 
-    def rewards(self) -> list[float]:
-        """The rewards, for a system that has no word for "no score".
+    def values(self) -> list[Value]:
+        """The values, for a system that has no word for "no score".
 
         Raises:
             UnavailableError: a rule gave none. Its client takes the 503 for a missing reward.
         """
-        rewards = [output.reward for output in self.outputs if output.reward is not None]
-        if len(rewards) < len(self.outputs):
+        values = [output.value for output in self.outputs if output.value]
+        if len(values) < len(self.outputs):
             raise UnavailableError("a rule gave no score, and this format cannot say so")
-        return rewards
+        return values
 
 
 class Asked(Inbound):
@@ -161,6 +190,7 @@ async def answer(
     truncate: Truncate = "left",
     max_tokens: int | None = None,
     with_contrastive: bool = False,
+    own: Collection[str] = (),
 ) -> Answer:
     """Score the inputs of one request by one version, and offer them to the tap.
 
@@ -173,6 +203,7 @@ async def answer(
         max_tokens: longest input, if below the model's own limit.
         with_contrastive: True = the format has a place for the contrastive reward beside another
             one. It is left out while Redis does not answer.
+        own: query parameters that the route itself reads.
 
     Raises:
         NotFoundError: the server serves another model.
@@ -180,7 +211,7 @@ async def answer(
         InvalidInputError: an input or the query is wrong; it is named.
         DeadlineExceededError, ScoringError, PayloadTooLargeError: see `ScoringPath.score`.
     """
-    asked = read_query(request)
+    asked = read_query(request, own)
     mode = asked.reward or runtime.settings.reward
     options = _options(asked, mode, _pin(runtime, model))
     encoding = Encoding(truncate=truncate, max_tokens=max_tokens)
@@ -195,8 +226,17 @@ async def answer(
     return Answer(resident.card.id, mode, outputs)
 
 
-def read_query(request: Request) -> Asked:
-    """The query, and what headers say of the tap.
+# For the OpenAPI document of a route: `openapi_extra`.
+PARAMETERS: dict[str, Any] = {
+    "parameters": [
+        {"name": name, "in": "query", "schema": schema}
+        for name, schema in Asked.model_json_schema()["properties"].items()
+    ]
+}
+
+
+def read_query(request: Request, own: Collection[str] = ()) -> Asked:
+    """The query without a route's own parameters, and what headers say of the tap.
 
     Raises:
         InvalidInputError: a parameter is wrong or unknown; it is named.
@@ -207,11 +247,14 @@ def read_query(request: Request) -> Asked:
         for name, header in headers.items()
         if header in request.headers
     }
-    query = {name: value for name, value in request.query_params.items() if name != "model"}
+    query = {
+        name: value for name, value in request.query_params.items() if name not in ("model", *own)
+    }
     try:
         return Asked.model_validate({**given, **query})
     except ValidationError as error:
-        raise invalid_input(error.errors()) from None
+        faults = [{**fault, "loc": ("query", *fault["loc"])} for fault in error.errors()]
+        raise invalid_input(faults) from None
 
 
 def _options(asked: Asked, mode: RewardMode, pin: str | None) -> ContrastiveOptions:
@@ -308,10 +351,7 @@ async def _outputs(
         baselines = {}  # one of them may be the reason
         scored = await _score(resident, texts, options, wait_s)
     gains = _gains(len(texts), scored, baselines, options)
-    return [
-        _output(resident, scored, index, gains.get(index), options, mode)
-        for index in range(len(texts))
-    ]
+    return _make_outputs(resident, scored, len(texts), gains, options, mode)
 
 
 async def _needed_baselines(
@@ -356,7 +396,12 @@ def _baseline_texts(
     texts: Sequence[Text], baselines: Mapping[int, Sequence[Completion]]
 ) -> list[Text]:
     return [
-        Text(texts[index].prompt, completion, f"{texts[index].path}: stored baseline {number}")
+        Text(
+            texts[index].prompt,
+            completion,
+            path=f"{texts[index].path}: stored baseline {number}",
+            label=texts[index].label,
+        )
         for index, completions in baselines.items()
         for number, completion in enumerate(completions)
     ]
@@ -383,50 +428,56 @@ def _gains(
     scored: Scored,
     baselines: Mapping[int, Sequence[Completion]],
     options: ContrastiveOptions,
-) -> dict[int, float]:
-    """The contrastive reward of each text that has baselines, whose scores start at `position`."""
+) -> dict[int, Gain]:
+    """What each text that has baselines, whose scores start at `position`, gains over them."""
+    scores = scored.with_gaps
     gains = {}
     for index, completions in baselines.items():
-        rows = slice(position, position + len(completions))
+        own = scores[position : position + len(completions)]
         position += len(completions)
-        own = scored.scores[rows]
-        if scored.absent is not None:
-            own = own[~scored.absent[rows]]
-        if len(own):
-            gains[index] = group_rewards(options, scored.scores[[index]], "stored", own).rewards[0]
+        result = group_rewards(options, scores[[index]], "stored", own)
+        (reward,) = result.rewards
+        if reward is not None and result.baseline is not None:
+            gains[index] = Gain(reward, result.baseline.count)
     return gains
 
 
-def _output(
+def _make_outputs(
     resident: Resident,
     scored: Scored,
-    index: int,
-    contrastive: float | None,
+    texts: int,
+    gains: Mapping[int, Gain],
     options: ContrastiveOptions,
     mode: RewardMode,
-) -> Output:
-    encoded = scored.encoded[index]
-    if scored.absent is not None and scored.absent[index]:
-        return Output(None, None, None, None, None, len(encoded), encoded.truncated)
+) -> list[Output]:
     calibration = resident.card.assay.calibration
-    members = scored.scores[[index]]
-    score = float(members.mean())
-    rewards = {"score": score, "contrastive": contrastive}
-    if mode == "lcb":
-        rewards["lcb"] = float(aggregate(members, "lcb", options.lcb_k)[0])
     temperature = calibration.temperature if calibration else 1.0
-    components = scored.components
-    return Output(
-        reward=rewards[mode],
-        score=score,
-        std=float(spread(members)[0]) if calibration and members.shape[1] > 1 else None,
-        contrastive=contrastive,
-        probability=float(sigmoid(np.array(score / temperature))),
-        tokens=len(encoded),
-        truncated=encoded.truncated,
-        components=components
-        and {name: float(values[index]) for name, values in components.items()},
-    )
+    members = scored.with_gaps[:texts]
+    scores = members.mean(axis=1)
+    rewards = or_none(aggregate(members, options.aggregate, options.lcb_k))
+    stds = or_none(spread(members)) if calibration and members.shape[1] > 1 else [None] * texts
+    probabilities = sigmoid(scores / temperature)
+    outputs = []
+    for index, encoded in enumerate(scored.encoded[:texts]):
+        gain, value = gains.get(index), None
+        reward = rewards[index] if mode != "contrastive" else gain and gain.reward
+        if reward is not None:
+            value = Value(
+                reward=reward,
+                score=float(scores[index]),
+                std=stds[index],
+                probability=float(probabilities[index]),
+                gain=gain,
+                components=_components(scored, index),
+            )
+        outputs.append(Output(len(encoded), encoded.truncated, value))
+    return outputs
+
+
+def _components(scored: Scored, index: int) -> dict[str, float] | None:
+    if scored.components is None:
+        return None
+    return {name: float(values[index]) for name, values in scored.components.items()}
 
 
 def _tap(runtime: Runtime, texts: Sequence[Text], asked: Asked) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from fastapi import APIRouter, Request
 
@@ -43,7 +43,7 @@ async def contrastive(
         texts = group_texts(body.groups) + _baseline_texts(body.groups, baselines)
         scored = await resident.scoring.score(texts, body)
     # Off the event loop: each completion is compared with each baseline.
-    results = await asyncio.to_thread(_all_rewards, body, scored.scores, baselines)
+    results = await asyncio.to_thread(_all_rewards, body, scored.with_gaps, baselines)
     tapped(body.groups)
     return ContrastiveResponse(model=resident.card.id, results=results)
 
@@ -105,7 +105,18 @@ def _baseline_texts(
     groups: Sequence[ContrastiveGroup], baselines: Sequence[Baselines]
 ) -> list[Text]:
     return [
-        Text(group.prompt, completion, path=f"groups[{g}].baselines[{b}]")
+        Text(
+            group.prompt,
+            completion,
+            path=f"groups[{g}].baselines[{b}]",
+            label=_shared_label(group),
+        )
         for g, (group, (_, completions)) in enumerate(zip(groups, baselines, strict=True))
         for b, completion in enumerate(completions)
     ]
+
+
+def _shared_label(group: ContrastiveGroup) -> Any:
+    """The label of a group's baselines: that of its completions, if it is the prompt's own."""
+    labels = group.labels or [None]
+    return labels[0] if all(label == labels[0] for label in labels) else None
