@@ -12,7 +12,7 @@ from fastapi.openapi.utils import get_openapi
 import assay
 from assay.schemas.problem import Problem
 from reward_server import problems
-from reward_server.compat import nemo_gym, openrlhf, slime
+from reward_server.compat import clashes, nemo_gym, openrlhf, sglang, slime, tei, vllm
 from reward_server.compat.errors import refusal
 from reward_server.middleware import Gateway
 from reward_server.routes import contrastive, health, models, promotions, score, storage, strength
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from reward_server.settings import ServerSettings
 
 NATIVE = (score, strength, contrastive, storage, models, promotions, health)
-COMPATIBLE = (openrlhf, slime, nemo_gym)
+COMPATIBLE = (openrlhf, slime, nemo_gym, clashes, vllm, sglang, tei)
 
 
 def create_app(

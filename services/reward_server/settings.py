@@ -127,6 +127,9 @@ class ServerSettings(BaseSettings):
     strip_special_tokens: bool = Field(
         default=True, description="True = padding, BOS and EOS are taken off the ends of texts."
     )
+    rerank_reply: Literal["vllm", "sglang"] = Field(
+        default="vllm", description="Whose reply `/v1/rerank` gives, as the two ask alike."
+    )
     compat_any_model: bool = Field(
         default=False, description="True = a body may name any model; the served one answers."
     )

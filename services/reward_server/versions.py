@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from reward_server.metrics import ServerMetrics
     from reward_server.settings import ServerSettings
 
-_ENCODERS = 2
+ENCODERS = 2
 
 
 class Resident:
@@ -121,7 +121,7 @@ class Versions:
         self._settings = settings
         self._metrics = metrics
         self._infer = ThreadPoolExecutor(1, thread_name_prefix="infer")
-        self._encode = ThreadPoolExecutor(_ENCODERS, thread_name_prefix="encode")
+        self._encode = ThreadPoolExecutor(ENCODERS, thread_name_prefix="encode")
         self._residents: dict[int, Resident] = {}
         self._retiring: set[asyncio.Task[None]] = set()
         self.name = parse_pin(first.card.id).name

@@ -64,7 +64,7 @@ class Input(NamedTuple):
         text: prompt and completion in one; with `prompt`, what follows that is the completion.
         prompt: messages, or a text that may be in a template.
         completion: what answers it.
-        ids: token ids, or a text with its special tokens, as they are: no template, no BOS added, no
+        ids: token ids, or a text with its special tokens: no template, no BOS added, no
             baseline, nothing for the tap.
         label: for rules.
         finished: False = the completion was cut by the token limit.

@@ -31,6 +31,7 @@ DIALECTS: Mapping[str, Dialect] = {
     "/seed_session": "plain",
     "/verify": "plain",
     "/classify": "vllm",
+    "/v1/classify": "sglang_v1",
     "/pooling": "vllm",
     "/score": "vllm",
     "/rerank": "vllm",
@@ -50,7 +51,7 @@ _VLLM_TYPES = {
     500: "InternalServerError",
     503: "ServiceUnavailableError",
 }
-_TEI_TYPES = {422: "Validation", 500: "Backend", 503: "Unhealthy"}
+_TEI_TYPES = {422: "Validation", 424: "Backend", 503: "Unhealthy"}
 
 Body = Callable[[Problem], Any]
 
@@ -91,7 +92,10 @@ def _sglang_v1(problem: Problem) -> Any:
 def _tei(problem: Problem) -> Any:
     if problem.status == 401:
         return None
-    return {"error": problem.detail, "error_type": _TEI_TYPES.get(problem.status, "Validation")}
+    kind = _TEI_TYPES.get(problem.status, "Validation")
+    if problem.type.endswith(":overloaded"):
+        kind = "Overloaded"
+    return {"error": problem.detail, "error_type": kind}
 
 
 _SHAPES: Mapping[Dialect, _Shape] = {
@@ -99,7 +103,7 @@ _SHAPES: Mapping[Dialect, _Shape] = {
     "vllm": _Shape({**_WAITS, 422: 400}, _vllm),
     "sglang": _Shape({**_WAITS, 422: 400}, _sglang),
     "sglang_v1": _Shape({**_WAITS, 422: 400}, _sglang_v1),
-    "tei": _Shape({**_WAITS, 400: 422}, _tei),
+    "tei": _Shape({**_WAITS, 400: 422, 500: 424}, _tei),
 }
 
 

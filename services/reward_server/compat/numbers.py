@@ -41,11 +41,6 @@ def rewards(answer: Answer, inputs: Sequence[Input], *, activated: bool = False)
     return (sigmoid(numbers) if activated else numbers).tolist()
 
 
-def tokens(answer: Answer) -> int:
-    """Tokens that were scored."""
-    return sum(output.tokens for output in answer.outputs)
-
-
 def packed(value: float, dtype: Dtype = "float32", endianness: Endianness = "little") -> bytes:
     """A score as the bytes of one number.
 

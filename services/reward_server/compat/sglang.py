@@ -27,11 +27,11 @@ from reward_server.compat.sglang_bodies import (
     MetaInfo,
     OpenAIBody,
     Ranked,
-    Scored,
     ScoreBody,
+    Scored,
     ScoreReply,
 )
-from reward_server.compat.vllm import best_first, rerank_inputs, usage
+from reward_server.compat.vllm import best_first, rerank_inputs, score_all, usage
 from reward_server.compat.vllm_bodies import Classification, ClassifyReply, RerankBody
 from reward_server.routes.dependencies import RuntimeDep, StrictJSONRoute
 
@@ -96,7 +96,7 @@ async def score(body: ScoreBody, request: Request, runtime: RuntimeDep) -> Score
 
 async def rerank(body: RerankBody, request: Request, runtime: Runtime) -> list[Ranked]:
     """`/v1/rerank`: which document is the best reply to the query: the best first."""
-    answer, scores = await _score(rerank_inputs(body), body.model, request, runtime)
+    answer, scores = await score_all(body, rerank_inputs(body), request, runtime)
     return [
         Ranked(
             score=scores[i],
@@ -120,7 +120,7 @@ def _inputs(body: OpenAIBody) -> list[Input]:
 
 
 def _input(path: str, value: str | tuple[int, ...]) -> Input:
-    return Input(path, text=value) if isinstance(value, str) else Input(path, literal=value)
+    return Input(path, text=value) if isinstance(value, str) else Input(path, ids=value)
 
 
 def _pair(body: ScoreBody, index: int) -> Input:
@@ -129,7 +129,7 @@ def _pair(body: ScoreBody, index: int) -> Input:
         first, second = second, first
     path = f"items[{index}]"
     if isinstance(first, tuple) and isinstance(second, tuple):
-        return Input(path, literal=first + second)
+        return Input(path, ids=first + second)
     assert isinstance(first, str)  # noqa: S101 - the body holds texts only, or ids only
     assert isinstance(second, str)  # noqa: S101
     return Input(path, prompt=first, completion=second)

@@ -157,6 +157,8 @@ class Ranked(Outbound):
     """One entry of a reply of `/v1/rerank`."""
 
     score: float
-    document: str | None = None
+    document: str | None = Field(
+        default=None, exclude_if=lambda value: value is None, description="Left out if so asked."
+    )
     index: int
     meta_info: MetaInfo

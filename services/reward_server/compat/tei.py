@@ -33,6 +33,7 @@ from reward_server.compat.tei_bodies import (
 from reward_server.compat.vllm import best_first
 from reward_server.engine.load import default_batch_tokens
 from reward_server.routes.dependencies import RuntimeDep, StrictJSONRoute
+from reward_server.versions import ENCODERS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -68,7 +69,7 @@ async def rerank(
     ]
     scores = await _score(body, inputs, request, response, runtime)
     return [
-        Rank(index=i, score=scores[i], **({"text": body.texts[i]} if body.return_text else {}))
+        Rank(index=i, score=scores[i], text=body.texts[i] if body.return_text else None)
         for i in best_first(scores)
     ]
 
@@ -87,6 +88,7 @@ async def info(runtime: RuntimeDep) -> Info:
         max_input_length=card.assay.max_tokens,
         max_batch_tokens=settings.max_batch_tokens or default_batch_tokens(),
         max_client_batch_size=settings.max_request_texts,
+        tokenization_workers=ENCODERS,
         version=assay.__version__,
     )
 

@@ -122,7 +122,11 @@ class Rank(Outbound):
     """One text and its score."""
 
     index: int
-    text: str | None = Field(default=None, description="Left out unless asked for.")
+    text: str | None = Field(
+        default=None,
+        exclude_if=lambda value: value is None,
+        description="Left out unless asked for.",
+    )
     score: float
 
 
@@ -150,10 +154,10 @@ class Info(Outbound):
     max_concurrent_requests: int
     max_input_length: int
     max_batch_tokens: int
-    max_batch_requests: int | None
+    max_batch_requests: None = None
     max_client_batch_size: int
-    auto_truncate: bool
+    auto_truncate: bool = True
     tokenization_workers: int
     version: str
-    sha: str | None
-    docker_label: str | None
+    sha: None = None
+    docker_label: None = None

@@ -20,8 +20,9 @@ from fastapi import APIRouter, Request, Response
 from reward_server.compat import core
 from reward_server.compat.core import Input
 from reward_server.compat.errors import describe
-from reward_server.compat.numbers import LABEL, packed, rewards, tokens
+from reward_server.compat.numbers import LABEL, packed, rewards
 from reward_server.compat.vllm_bodies import (
+    REPLIERS,
     ChatBody,
     Classification,
     ClassifyReply,
@@ -55,7 +56,7 @@ ERRORS = describe("vllm")
 
 async def classify(body: TextBody | ChatBody, request: Request, runtime: Runtime) -> ClassifyReply:
     """`/classify`: how good is each text, or a conversation's last turn."""
-    answer, scores = await _score(body, _inputs(body), request, runtime)
+    answer, scores = await score_all(body, _inputs(body), request, runtime)
     return ClassifyReply(
         id=_id("classify", body, request),
         created=int(time.time()),
@@ -70,7 +71,7 @@ async def pooling(
     body: PoolingBody, request: Request, runtime: RuntimeDep
 ) -> PoolingReply | Response:
     """How good is each text, or a conversation's last turn: as numbers, in base64 or as bytes."""
-    answer, scores = await _score(body, _inputs(body), request, runtime)
+    answer, scores = await score_all(body, _inputs(body), request, runtime)
     if body.encoding_format == "float":
         return _pooling_reply(body, request, answer, [[score] for score in scores])
     numbers = [packed(score, body.embed_dtype, body.endianness) for score in scores]
@@ -120,7 +121,7 @@ async def score(body: ScoreBody, request: Request, runtime: RuntimeDep) -> Score
         Input(f"documents[{i}]", prompt=query, completion=document)
         for i, (query, document) in enumerate(pairs)
     ]
-    answer, scores = await _score(body, inputs, request, runtime)
+    answer, scores = await score_all(body, inputs, request, runtime)
     return ScoreReply(
         id=_id("score", body, request),
         created=int(time.time()),
@@ -134,12 +135,11 @@ async def score(body: ScoreBody, request: Request, runtime: RuntimeDep) -> Score
 async def rerank(body: RerankBody, request: Request, runtime: RuntimeDep) -> RerankReply:
     """Which document is the best reply to the query: the best first."""
     inputs = rerank_inputs(body)
-    answer, scores = await _score(body, inputs, request, runtime)
-    counted = tokens(answer)
+    answer, scores = await score_all(body, inputs, request, runtime)
     return RerankReply(
         id=_id("rerank", body, request),
         model=answer.model,
-        usage=RerankUsage(prompt_tokens=counted, total_tokens=counted),
+        usage=RerankUsage(prompt_tokens=answer.tokens, total_tokens=answer.tokens),
         results=[
             Ranked(
                 index=i,
@@ -167,20 +167,20 @@ def best_first(scores: Sequence[float], most: int | None = None) -> list[int]:
 
 def usage(answer: Answer) -> Usage:
     """The tokens of an answer, as OpenAI's clients read them."""
-    counted = tokens(answer)
-    return Usage(prompt_tokens=counted, total_tokens=counted)
+    return Usage(prompt_tokens=answer.tokens, total_tokens=answer.tokens)
 
 
-async def _score(
+async def score_all(
     body: Common, inputs: Sequence[Input], request: Request, runtime: Runtime
 ) -> tuple[Answer, list[float]]:
+    """Score the inputs of a body, cut and activated as it says."""
     answer = await core.answer(
         runtime,
         request,
         inputs,
         model=body.model,
         truncate=body.truncation_side or "left",
-        limit=body.limit,
+        max_tokens=body.max_tokens,
     )
     return answer, rewards(answer, inputs, activated=body.use_activation is True)
 
@@ -195,13 +195,13 @@ def _text_input(body: TextBody, index: int) -> Input:
     text, path = body.input[index], f"input[{index}]"
     if isinstance(text, str) and body.add_special_tokens:
         return Input(path, text=text)
-    return Input(path, literal=text)
+    return Input(path, ids=text)
 
 
 def _conversation(body: ChatBody) -> Input:
     """What comes after the last turn of another role is scored; all before it is the prompt."""
-    others = [i for i, turn in enumerate(body.messages) if turn.role not in ("assistant", "tool")]
-    start = others[-1] + 1 if others else 0
+    others = [i for i, turn in enumerate(body.messages) if turn.role not in REPLIERS]
+    start = others[-1] + 1
     return Input(
         "messages",
         prompt=body.messages[:start],

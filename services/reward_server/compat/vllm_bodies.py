@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, TypeAlias
+from typing import Annotated, Literal, TypeAlias
 
 from pydantic import AliasChoices, Discriminator, Field, Tag, model_validator
 
@@ -10,6 +10,7 @@ from assay.schemas.base import Inbound, Outbound, example
 from assay.schemas.text import Message
 from reward_server.compat.fields import Inputs, ModelName, NonEmpty, Texts, Unsupported
 
+REPLIERS = ("assistant", "tool")
 _TEXT = "What is the capital of France?"
 _DOCUMENTS = ["The capital of France is Paris.", "France is a country."]
 
@@ -44,7 +45,7 @@ class Common(Inbound):
         return self
 
     @property
-    def limit(self) -> int | None:
+    def max_tokens(self) -> int | None:
         """The most tokens to score; None = what the model takes."""
         return None if self.truncate_prompt_tokens == -1 else self.truncate_prompt_tokens
 
@@ -75,10 +76,12 @@ class ChatBody(Common):
 
     @model_validator(mode="after")
     def _ends_in_a_reply(self) -> ChatBody:
-        if self.messages[-1].role not in ("assistant", "tool"):
+        if self.messages[-1].role not in REPLIERS:
             raise ValueError(
                 f"the last message is the {self.messages[-1].role}'s, and what is scored is a reply"
             )
+        if all(message.role in REPLIERS for message in self.messages):
+            raise ValueError("the messages hold a reply only, and nothing that it replies to")
         return self
 
 

@@ -1,4 +1,4 @@
-"""`POST /v1/score` and `POST /v1/best-of-n`."""
+"""`POST /v1/score`, which `compat.clashes` puts on its path, and `POST /v1/best-of-n`."""
 
 from __future__ import annotations
 
@@ -27,7 +27,6 @@ router = APIRouter(route_class=StrictJSONRoute, tags=["scoring"])
 SCORING_ERRORS = describe(400, 401, 403, 404, 409, 413, 422, 429, 500, 503, 504)
 
 
-@router.post("/v1/score", responses=SCORING_ERRORS, response_model_exclude_unset=True)
 async def score(
     body: ScoreRequest, request: Request, runtime: RuntimeDep, tapped: TapDep
 ) -> ScoreResponse:
