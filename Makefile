@@ -58,6 +58,16 @@ integration: $(INSTALLED) ## Tests with a real Redis or Ray
 e2e: $(INSTALLED) ## Tests of the commands
 	$(BIN)/pytest tests/e2e
 
+# Clients whose packages differ from Assay's: each has an environment that lies over Assay's own.
+test-clients: $(CLIENTS)/verifiers/.installed $(CLIENTS)/tinker/.installed ## Clients in environments of their own
+	$(BIN)/pytest -m own_environment tests/clients
+
+$(CLIENTS)/%/.installed: tests/clients/%.txt $(INSTALLED)
+	$(BIN)/python -m venv $(CLIENTS)/$*
+	$(CLIENTS)/$*/bin/python -m pip install --quiet --no-deps --requirement $<
+	$(BIN)/python tests/clients/lie_over.py $(CLIENTS)/$*
+	touch $@
+
 bench: $(INSTALLED) ## Measurements of tests/benchmarks; takes minutes
 	$(BIN)/assay bench serve --data $(or $(ASSAY_DATA),../shared/data)/hh_harmless_base_test.jsonl.gz
 	$(BIN)/assay bench latency

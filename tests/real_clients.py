@@ -6,6 +6,7 @@ is imported, past `openrlhf/utils/__init__.py`, which wants deepspeed. verl impo
 
 from __future__ import annotations
 
+import asyncio
 import importlib
 import sys
 import warnings
@@ -67,7 +68,10 @@ def verl_config(policy: Path, **reward: Any) -> Any:
 
 
 def verl_data(
-    tokenizer: PreTrainedTokenizerBase, prompt: list[dict[str, str]], completion: str
+    tokenizer: PreTrainedTokenizerBase,
+    prompt: list[dict[str, str]],
+    completion: str,
+    index: int = 0,
 ) -> Any:
     """One sample as verl's agent loop hands it to a reward loop."""
     import numpy as np
@@ -83,7 +87,7 @@ def verl_data(
         "raw_prompt": prompt,
         "data_source": "test",
         "reward_model": {"ground_truth": None},
-        "extra_info": {"index": 7},
+        "extra_info": {"index": index},
         "tool_extra_fields": {"raw_prompt": prompt},
     }
     boxed = {}
@@ -92,3 +96,13 @@ def verl_data(
         boxed[name][0] = value
     protocol = verl("verl.protocol")
     return protocol.DataProto.from_dict(tensors=tensors, non_tensors=boxed)
+
+
+class Hurried:
+    """`asyncio` for a client's module, without the pauses between its tries."""
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(asyncio, name)
+
+    async def sleep(self, _: float) -> None:
+        await asyncio.sleep(0)

@@ -5,46 +5,21 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
 import pytest
 from transformers import PreTrainedTokenizerBase, Qwen2Config, Qwen2ForCausalLM
 
-from assay.schemas.models import Calibration
 from reward_server.app import create_app
-from text_scorer import TextScorer
+from text_scorer import telling_scorer
 from tiny_models import CHATML, byte_tokenizer
 from toy import http_server, toy_settings
 
-MEMBERS = 3
 SPECIAL = {"eos_token": "<|im_end|>", "pad_token": "<|endoftext|>"}
-
-
-def member_score(member: int, prompt: str, completion: str) -> float:
-    """Changes with each character, its place, and where the prompt ends."""
-    text = f"{prompt}\n|{completion}"
-    return sum(ord(c) * (1 + i * (member + 7) % 13) for i, c in enumerate(text)) / 1e4 - 1.0
-
-
-def make_scorer() -> TextScorer:
-    """An ensemble with a calibration, so that it has a std and a lower confidence bound."""
-    calibration = Calibration(
-        pairs=100,
-        offsets=[0.0] * MEMBERS,
-        temperature=2.0,
-        quantiles=np.linspace(-10.0, 10.0, 101).tolist(),
-        digest="texts",
-    )
-    members = [
-        lambda prompt, completion, member=member: member_score(member, prompt, completion)
-        for member in range(MEMBERS)
-    ]
-    return TextScorer(*members, name="texts@1", calibration=calibration)
 
 
 @pytest.fixture(scope="module")
 def url() -> Iterator[str]:
-    """Of a server without keys and Redis."""
-    with http_server(create_app(toy_settings(), make_scorer())) as base:
+    """Of a server without keys and Redis; verl names the model by a path of its own."""
+    with http_server(create_app(toy_settings(compat_any_model=True), telling_scorer())) as base:
         yield base
 
 

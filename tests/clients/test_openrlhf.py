@@ -9,11 +9,12 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import torch
 from transformers import PreTrainedTokenizerBase
 
 from assay.integrations import openrlhf
 from native import native_score
-from real_clients import openrlhf_agent
+from real_clients import Hurried, openrlhf_agent
 
 MESSAGES = [
     {"role": "system", "content": "Be brief."},
@@ -83,10 +84,10 @@ def test_reward_version_and_std_arrive(
     expected = native_score(url, MESSAGES, ANSWER)
     assert output["reward"] == [pytest.approx(expected["score"], abs=1e-5)]
     assert 0.0 <= output["scores"][0] <= 1.0
-    assert output["extra_logs"] == {
-        "assay_std": [pytest.approx(expected["std"], abs=1e-5)],
-        "assay_version": [1],
-    }
+    logs = output["extra_logs"]
+    assert all(torch.tensor([value]).shape == (1, 1) for value in logs.values())
+    assert logs["assay_std"] == [pytest.approx(expected["std"], abs=1e-5)]
+    assert logs["assay_version"] == [1]
 
 
 def test_the_mode_is_chosen_by_the_url_or_the_environment(
@@ -120,15 +121,12 @@ def test_a_prompt_in_no_template_is_a_prompt(
 
 
 def test_no_answer_is_no_reward(
-    endpoint: Callable[..., str], tokenizer: PreTrainedTokenizerBase, monkeypatch: Any
+    endpoint: Callable[..., str],
+    tokenizer: PreTrainedTokenizerBase,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """A mode that the server cannot give: the sample is left without a reward, never with 0."""
     given = endpoint(reward="contrastive")
-    agent = openrlhf_agent()
-
-    async def at_once(_: float) -> None:
-        """Its second between tries is not waited for."""
-
-    monkeypatch.setattr(agent.asyncio, "sleep", at_once)
+    monkeypatch.setattr(openrlhf_agent(), "asyncio", Hurried())
     output = rollout(given, tokenizer)
     assert (output["reward"], output["scores"], output["extra_logs"]) == (None, None, {})

@@ -100,9 +100,14 @@ class Rewarded:
 
     @property
     def figures(self) -> dict[str, float]:
-        """Version and std of a single completion, under the names that logs show."""
-        std = {} if self.std is None else {"assay_std": self.std[0]}
-        return {"assay_version": float(self.version), **std}
+        """Score, std and version of a single completion, under the names that logs show."""
+        (score,) = self.scores
+        known = {
+            "assay_score": score,
+            "assay_std": None if self.std is None else self.std[0],
+            "assay_version": float(self.version),
+        }
+        return {name: value for name, value in known.items() if value is not None}
 
     def probability(self, temperature: float) -> float | None:
         """`sigmoid(score / T)` of a single completion: how likely a judge prefers it to an average

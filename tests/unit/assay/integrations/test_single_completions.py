@@ -53,7 +53,12 @@ def test_verl_gets_a_dict_of_numbers(serve: Serve, sync: bool, key: str) -> None
         verl._rewarder().close()
     else:
         result = run(lambda: verl.compute_score(*given), verl._async_rewarder)
-    assert result == {"score": 8.0, "assay_version": 7.0, "assay_std": 0.5}
+    assert result == {
+        "score": 8.0,
+        "assay_score": 8.0,
+        "assay_std": 0.5,
+        "assay_version": 7.0,
+    }
     assert server.requests[0].body["groups"] == [
         {"prompt": QUESTION, "completions": ["It is 4."], "labels": ["4"]}
     ]
@@ -141,7 +146,7 @@ def test_slimes_reward_key_and_group_are_used(
     server = serve()
     monkeypatch.setenv("ASSAY_SAMPLES_POLICY", "grpo")
     value = run(lambda: slime.reward(Args("score"), Sample(group_index=5)), slime._rewarder)
-    assert value == {"score": 3.0, "assay_version": 7.0, "assay_std": 0.5}
+    assert value == {"score": 3.0, "assay_score": 3.0, "assay_std": 0.5, "assay_version": 7.0}
     assert server.requests[1].body["items"][0]["group"] == "5"
 
 
