@@ -18,6 +18,8 @@ from typing import Any
 import torch
 from transformers import PreTrainedTokenizerBase
 
+from tiny_models import CHATML, byte_tokenizer
+
 CLIENTS = Path(sys.prefix) / "clients"
 
 
@@ -46,6 +48,13 @@ def verl(name: str) -> Any:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # while it imports what it imports
         return importlib.import_module(name)
+
+
+def save_policy(folder: Path) -> PreTrainedTokenizerBase:
+    """A policy's tokenizer: one token a byte, with Qwen's template and special tokens."""
+    tokenizer = byte_tokenizer({"eos_token": "<|im_end|>", "pad_token": "<|endoftext|>"}, CHATML)
+    tokenizer.save_pretrained(folder)
+    return tokenizer
 
 
 def verl_config(policy: Path, **reward: Any) -> Any:

@@ -6,14 +6,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from transformers import PreTrainedTokenizerBase, Qwen2Config, Qwen2ForCausalLM
+from transformers import AutoTokenizer, PreTrainedTokenizerBase, Qwen2Config, Qwen2ForCausalLM
 
+from real_clients import save_policy
 from reward_server.app import create_app
 from text_scorer import telling_scorer
-from tiny_models import CHATML, byte_tokenizer
 from toy import http_server, toy_settings
-
-SPECIAL = {"eos_token": "<|im_end|>", "pad_token": "<|endoftext|>"}
 
 
 @pytest.fixture(scope="module")
@@ -24,15 +22,10 @@ def url() -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
-def tokenizer() -> PreTrainedTokenizerBase:
-    """One token a byte, with Qwen's template and special tokens."""
-    return byte_tokenizer(SPECIAL, CHATML)
-
-
-@pytest.fixture(scope="session")
-def policy(tokenizer: PreTrainedTokenizerBase, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def policy(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A random Qwen2 of two layers."""
     folder = tmp_path_factory.mktemp("policy")
+    tokenizer = save_policy(folder)
     config = Qwen2Config(
         vocab_size=len(tokenizer),
         hidden_size=16,
@@ -46,5 +39,11 @@ def policy(tokenizer: PreTrainedTokenizerBase, tmp_path_factory: pytest.TempPath
         bos_token_id=None,
     )
     Qwen2ForCausalLM(config).save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
     return folder
+
+
+@pytest.fixture(scope="session")
+def tokenizer(policy: Path) -> PreTrainedTokenizerBase:
+    """The policy's."""
+    loaded: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(policy)
+    return loaded

@@ -13,6 +13,7 @@ import httpx
 import pytest
 
 from native import native_score
+from readme_examples import example
 from real_clients import CLIENTS
 
 pytestmark = pytest.mark.own_environment
@@ -81,3 +82,13 @@ def test_the_cookbooks_builder_gets_preferences(url: str) -> None:
     games = 2 * (len(COMPLETIONS) - 1)
     expected = [won[text] / games for text in COMPLETIONS]
     assert rewards == pytest.approx(expected, abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("client", "heading"),
+    [("verifiers", "verifiers and prime-rl"), ("tinker", "Tinker cookbook")],
+)
+def test_the_readmes_examples_run(url: str, tmp_path: Path, client: str, heading: str) -> None:
+    code = tmp_path / "example.py"
+    code.write_text(f"{example(heading, url)}\nprint('0')\n")
+    assert driven(client, str(code), ASSAY_URL=url) == 0
