@@ -18,6 +18,12 @@ from native import native_score
 from readme_examples import README, example
 from real_clients import openrlhf_agent, verl, verl_config, verl_data
 
+# Examples do not close their connections: a trainer's process ends with them open.
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::ResourceWarning"),
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+]
+
 CHAT = [{"role": "user", "content": "What is 2 + 2?"}]
 
 

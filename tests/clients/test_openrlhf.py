@@ -56,6 +56,8 @@ def rollout(
     result: dict[str, Any] = asyncio.run(
         executor.execute(prompt, "4", params, 4096, tokenizer, engine)
     )
+    if executor.reward_func:  # loaded by path, it has connections of its own
+        executor.reward_func.__globals__["_rewarder"]().close()
     return result
 
 
