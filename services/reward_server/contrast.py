@@ -49,7 +49,7 @@ def group_rewards(
     is_own = source == "leave_one_out"
     compared = scores[has_score] if is_own else baselines[~np.isnan(baselines).any(axis=1)]
     count = len(compared) - is_own
-    rewards = np.full(scores.shape, np.nan)
+    rewards = np.full_like(scores, np.nan)
     if is_own and count > 0:
         rewards[has_score] = leave_one_out(compared, options.statistic, options.shape)
     elif count > 0 and has_score.any():

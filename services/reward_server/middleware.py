@@ -31,7 +31,15 @@ if TYPE_CHECKING:
 
 OPEN_ROUTES = frozenset({"/healthz", "/readyz"})
 # Reading the state of a server is let in while it drains, and is not counted as work.
-_NO_WORK = OPEN_ROUTES | {"/metrics", "/openapi.json", "/docs", "/v1/models", "/info", "/health", "/ping"}
+_NO_WORK = OPEN_ROUTES | {
+    "/metrics",
+    "/openapi.json",
+    "/docs",
+    "/v1/models",
+    "/info",
+    "/health",
+    "/ping",
+}
 _NATIVE_SCORING = frozenset({"/v1/score", "/v1/strength", "/v1/contrastive", "/v1/best-of-n"})
 SCORING_ROUTES = _NATIVE_SCORING | DIALECTS.keys() - {"/info", "/seed_session"}
 _WRITING_ROUTES = frozenset({"/v1/samples", "/v1/baselines", "/v1/baselines/delete"})

@@ -9,8 +9,15 @@ from typing import TYPE_CHECKING
 
 from prometheus_client import CollectorRegistry
 
-from assay.errors import ConflictError, DependencyError, NotReadyError
+from assay.errors import (
+    ConflictError,
+    DependencyError,
+    InvalidInputError,
+    NotReadyError,
+    StartupError,
+)
 from assay.registry.promotions import Registry
+from assay.rewards.aggregate import check_aggregate
 from assay.schemas.refs import parse_pin
 from assay.streams.baselines import BaselineStore
 from assay.streams.connection import connect
@@ -48,6 +55,9 @@ class Runtime:
         scorer: the version that serves at first.
         source: where other versions come from; None = the server serves this version only.
         parts: what else goes into the scores; None = nothing.
+
+    Raises:
+        StartupError: the setting `reward` asks for what this version cannot tell.
     """
 
     def __init__(
@@ -61,6 +71,8 @@ class Runtime:
         self.replica = uuid.uuid4().hex[:8]
         self.metrics = ServerMetrics(CollectorRegistry(), self.replica, scorer.card.id)
         self.versions = Versions(settings, self.metrics, scorer, parts)
+        if settings.reward == "lcb":
+            self._check_lower_bound()
         self.door = Door()
         self._prompts = PromptLog(settings.group_window_s, settings.quiet_ms / 1000)
         self._leases = Leases(settings.pin_ttl_s)
@@ -73,6 +85,13 @@ class Runtime:
         self._idle = asyncio.Event()
         self._idle.set()
         self._state = "loading"
+
+    def _check_lower_bound(self) -> None:
+        info = self.versions.serving.card.assay
+        try:
+            check_aggregate("lcb", info.members, calibrated=info.calibration is not None)
+        except InvalidInputError as error:
+            raise StartupError(f"reward lcb cannot be: {error.detail}") from None
 
     def _make_follower(self) -> Follower | None:
         if self._redis is None or self._source is None:
@@ -119,7 +138,8 @@ class Runtime:
         else:
             aliases = ["serving"] if resident is self.versions.serving else []
             replicas = self.settings.replicas
-        standing = {"alias": aliases, "replicas": replicas}
+        notes = [*resident.card.assay.notes, *self.versions.notes]
+        standing = {"alias": aliases, "replicas": replicas, "notes": notes}
         info = resident.card.assay.model_copy(update=standing)
         return resident.card.model_copy(update={"assay": info})
 

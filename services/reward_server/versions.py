@@ -146,6 +146,11 @@ class Versions:
         beside = [] if self._composite is None else self._composite.scorers
         return [*(resident.scorer for resident in self._residents.values()), *beside]
 
+    @property
+    def notes(self) -> list[str]:
+        """What a user should know of the scores beside what the version's card says."""
+        return [] if self._composite is None else [self._composite.note]
+
     def get(self, version: int) -> Resident | None:
         """A resident version, or None."""
         return self._residents.get(version)

@@ -7,5 +7,5 @@ an activation by name. These routes wait for room and then answer 503; never 429
 made-up number for a text without a score.
 
 On each of them the query may say: `model`, `reward`, `lcb_k`, `policy`, `statistic`, `tap_policy`
-and `tap_step` (`core.Asked`); the path may begin with `/k/KEY` and `/m/name@7`.
+and `tap_step` (`query.Asked`); the path may begin with `/k/KEY` and `/m/name@7`.
 """

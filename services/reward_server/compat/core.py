@@ -1,27 +1,14 @@
-"""What every compatible route calls: texts in, one value per text out, by the native path.
-
-Which value is the reward is a setting and a query parameter, so that a URL alone selects it:
-
-* `score`: the mean over members, as `POST /v1/score` gives it.
-* `lcb`: mean - lcb_k * std.
-* `contrastive`: the score over the stored baselines of the prompt, as `POST /v1/contrastive`
-  gives it; with `lcb_k` its lower bound. A missing baseline is 503.
-"""
+"""What every compatible route calls: texts in, one value per text out, by the native path."""
 
 from __future__ import annotations
 
 import asyncio
-import logging
 import random
 import time
-from collections.abc import Collection, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
-
-from pydantic import Field, ValidationError
+from collections.abc import Collection, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from assay.errors import (
-    AssayError,
-    FieldError,
     InvalidInputError,
     MalformedRequestError,
     NotFoundError,
@@ -29,31 +16,34 @@ from assay.errors import (
     PayloadTooLargeError,
     UnavailableError,
 )
-from assay.rewards.aggregate import aggregate, check_aggregate, or_none, spread
-from assay.rewards.strength import sigmoid
-from assay.schemas import boundary
-from assay.schemas.base import Inbound
+from assay.rewards.aggregate import check_aggregate
 from assay.schemas.refs import parse_pin
-from assay.schemas.scoring import ContrastiveOptions, Group
-from assay.schemas.text import Completion, Prompt
-from assay.schemas.validation import invalid_input
-from reward_server.contrast import find_stored, group_rewards
+from assay.schemas.scoring import Group
+from reward_server.compat.baselines import (
+    Baselines,
+    baseline_texts,
+    baselines_at_hand,
+    gains_over,
+    has_prompt,
+    needed_baselines,
+    offers_contrastive,
+)
+from reward_server.compat.query import Asked, RewardOptions, read_query
+from reward_server.compat.values import Output, Value, make_outputs
 from reward_server.routes.dependencies import answering
 from reward_server.scoring import Encoding, Scored, Text
-from reward_server.settings import RewardMode
 
 if TYPE_CHECKING:
     from fastapi import Request
 
     from assay.models.scorer import Truncate
+    from assay.schemas.text import Completion, Prompt
     from reward_server.runtime import Runtime
+    from reward_server.settings import RewardMode
     from reward_server.versions import Resident
 
-logger = logging.getLogger(__name__)
 _TAKEN_OFF = {"lcb": "uncertainty", "contrastive": "baseline"}
-_AT_HAND_S = 0.25  # that a reward waits for a baseline which it does not need
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.05, 1.0
-_RETRY_AFTER_OPERATOR_S = 30.0
 
 
 class Input(NamedTuple):
@@ -77,53 +67,6 @@ class Input(NamedTuple):
     ids: str | tuple[int, ...] | None = None
     label: Any = None
     finished: bool = True
-
-
-class Gain(NamedTuple):
-    """The contrastive reward, and how many stored baselines it is over."""
-
-    reward: float
-    baselines: int
-
-
-class Value(NamedTuple):
-    """What one text is worth.
-
-    Attributes:
-        reward: the value that was asked for.
-        score: mean over members, as `POST /v1/score` gives it.
-        std: population std over members; None with one member or without calibration.
-        probability: sigmoid(score / T) with T of the calibration, in (0, 1): how likely a judge
-            prefers the completion to one of average score (Bradley-Terry).
-        gain: over the stored baselines; None = there are none at hand.
-        components: of a composite, by name; they sum to `score`.
-    """
-
-    reward: float
-    score: float
-    std: float | None
-    probability: float
-    gain: Gain | None
-    components: Mapping[str, float] | None
-
-
-class Output(NamedTuple):
-    """What came of one input.
-
-    Attributes:
-        tokens: that were scored.
-        truncated: True = some were dropped first.
-        value: None = a rule gave no score.
-    """
-
-    tokens: int
-    truncated: bool
-    value: Value | None
-
-    @property
-    def reward(self) -> float | None:
-        """The reward; None = a rule gave no score."""
-        return self.value.reward if self.value else None
 
 
 class Answer(NamedTuple):
@@ -167,20 +110,6 @@ class Answer(NamedTuple):
         return values
 
 
-class Asked(Inbound):
-    """The query of a compatible route. What it does not know is refused: a typo in `reward`
-    would train on another one."""
-
-    reward: RewardMode | None = Field(default=None, description="None = the setting `reward`.")
-    lcb_k: float | None = Field(default=None, ge=0.0, le=100.0, description="None = 1 for `lcb`.")
-    policy: str | None = Field(
-        default=None, min_length=1, max_length=256, description="Whose stored baselines to use."
-    )
-    statistic: Literal["mean", "median"] = "mean"
-    tap_policy: str | None = Field(default=None, min_length=1, max_length=256)
-    tap_step: int | None = Field(default=None, ge=0, le=2**53)
-
-
 async def answer(
     runtime: Runtime,
     request: Request,
@@ -212,60 +141,18 @@ async def answer(
         DeadlineExceededError, ScoringError, PayloadTooLargeError: see `ScoringPath.score`.
     """
     asked = read_query(request, own)
-    mode = asked.reward or runtime.settings.reward
-    options = _options(asked, mode, _pin(runtime, model))
+    options = asked.options(runtime.settings.reward, _pin(runtime, model))
+    _check_one_version([*request.state.pins, options.model])
     encoding = Encoding(truncate=truncate, max_tokens=max_tokens)
     texts = [_text(entry, runtime.settings.text_rules, encoding) for entry in inputs]
-    prompts = [text.prompt for text in texts if _has_prompt(text)]
+    prompts = [text.prompt for text in texts if has_prompt(text)]
     with answering(runtime, request, options, prompts) as resident:
-        _check_aggregate(resident, options, mode)
+        _check_aggregate(resident, options)
         outputs: list[Output] = []
         if texts:
-            outputs = await _outputs(runtime, resident, texts, options, mode, with_contrastive)
+            outputs = await _outputs(runtime, resident, texts, options, with_contrastive)
     _tap(runtime, texts, asked)
-    return Answer(resident.card.id, mode, outputs)
-
-
-# For the OpenAPI document of a route: `openapi_extra`.
-PARAMETERS: dict[str, Any] = {
-    "parameters": [
-        {"name": name, "in": "query", "schema": schema}
-        for name, schema in Asked.model_json_schema()["properties"].items()
-    ]
-}
-
-
-def read_query(request: Request, own: Collection[str] = ()) -> Asked:
-    """The query without a route's own parameters, and what headers say of the tap.
-
-    Raises:
-        InvalidInputError: a parameter is wrong or unknown; it is named.
-    """
-    headers = {"tap_policy": "x-assay-policy", "tap_step": "x-assay-step"}
-    given = {
-        name: request.headers[header]
-        for name, header in headers.items()
-        if header in request.headers
-    }
-    query = {
-        name: value for name, value in request.query_params.items() if name not in ("model", *own)
-    }
-    try:
-        return Asked.model_validate({**given, **query})
-    except ValidationError as error:
-        faults = [{**fault, "loc": ("query", *fault["loc"])} for fault in error.errors()]
-        raise invalid_input(faults) from None
-
-
-def _options(asked: Asked, mode: RewardMode, pin: str | None) -> ContrastiveOptions:
-    pessimistic = mode == "lcb" or (mode == "contrastive" and asked.lcb_k is not None)
-    return ContrastiveOptions(
-        model=pin,
-        aggregate="lcb" if pessimistic else "mean",
-        lcb_k=1.0 if asked.lcb_k is None else asked.lcb_k,
-        policy=asked.policy,
-        statistic=asked.statistic,
-    )
+    return Answer(resident.card.id, options.reward, outputs)
 
 
 def _pin(runtime: Runtime, model: str | None) -> str | None:
@@ -290,8 +177,15 @@ def _pin(runtime: Runtime, model: str | None) -> str | None:
     )
 
 
-def _check_aggregate(resident: Resident, options: ContrastiveOptions, mode: RewardMode) -> None:
-    if mode == "contrastive":  # offsets of members cancel
+def _check_one_version(pins: Sequence[str | None]) -> None:
+    """Trying again would not help a client that contradicts itself, as a 503 says it would."""
+    versions = {parse_pin(pin).version for pin in pins if pin} - {None}
+    if len(versions) > 1:
+        raise MalformedRequestError("the request is pinned to two versions at once")
+
+
+def _check_aggregate(resident: Resident, options: RewardOptions) -> None:
+    if options.reward == "contrastive":  # offsets of members cancel
         check_aggregate(options.aggregate, resident.card.assay.members, calibrated=True)
     else:
         resident.check_aggregate(options)
@@ -315,7 +209,7 @@ def _text(entry: Input, rules: boundary.Rules, encoding: Encoding) -> Text:
 def _read(entry: Input, rules: boundary.Rules) -> boundary.Reading:
     prompt, completion = entry.prompt, entry.completion
     if entry.text is not None:
-        if isinstance(prompt, str):
+        if isinstance(prompt, str) and prompt:
             return boundary.read_after(prompt, entry.text, rules)
         return boundary.read(entry.text, rules)
     assert prompt is not None  # noqa: S101 - an input is a text, ids, or both of these
@@ -323,92 +217,35 @@ def _read(entry: Input, rules: boundary.Rules) -> boundary.Reading:
     return boundary.read_apart(prompt, completion, rules)
 
 
-def _has_prompt(text: Text) -> bool:
-    return text.encoding is None or not (text.encoding.raw or text.encoding.ids)
-
-
 async def _outputs(
     runtime: Runtime,
     resident: Resident,
     texts: Sequence[Text],
-    options: ContrastiveOptions,
-    mode: RewardMode,
+    options: RewardOptions,
     with_contrastive: bool,
 ) -> list[Output]:
-    baselines: dict[int, list[Completion]] = {}
-    if mode == "contrastive":
-        baselines = await _needed_baselines(runtime, texts, options.policy)
-    elif with_contrastive and runtime.stores:
-        baselines = await _baselines_at_hand(runtime, texts, options.policy)
+    is_contrastive = options.reward == "contrastive"
+    baselines: Baselines = {}
+    if is_contrastive:
+        baselines = await needed_baselines(runtime, texts, options.policy)
+    elif with_contrastive and offers_contrastive(runtime):
+        baselines = await baselines_at_hand(runtime, texts, options.policy)
     wait_s = runtime.settings.compat_wait_s
     try:
         scored = await _score(
-            resident, [*texts, *_baseline_texts(texts, baselines)], options, wait_s
+            resident, [*texts, *baseline_texts(texts, baselines)], options, wait_s
         )
     except (InvalidInputError, MalformedRequestError, PayloadTooLargeError):
-        if mode == "contrastive" or not baselines:
+        if is_contrastive or not baselines:
             raise
         baselines = {}  # one of them may be the reason
         scored = await _score(resident, texts, options, wait_s)
-    gains = _gains(len(texts), scored, baselines, options)
-    return _make_outputs(resident, scored, len(texts), gains, options, mode)
-
-
-async def _needed_baselines(
-    runtime: Runtime, texts: Sequence[Text], policy: str | None
-) -> dict[int, list[Completion]]:
-    for text in texts:
-        if not _has_prompt(text):
-            fault = FieldError(
-                text.path, "the contrastive reward needs a prompt in a known template"
-            )
-            raise InvalidInputError(f"{fault.path}: {fault.message}", fields=(fault,))
-    found = await find_stored(runtime, [(text.path, text.prompt) for text in texts], policy)
-    missing = [text.path for text, completions in zip(texts, found, strict=True) if not completions]
-    if missing:
-        raise UnavailableError(
-            f"no baseline is stored for the prompt of {', '.join(missing[:5])}",
-            fields=tuple(FieldError(path, "no baseline is stored") for path in missing),
-            retry_after_s=_RETRY_AFTER_OPERATOR_S,
-        )
-    return dict(enumerate(found))
-
-
-async def _baselines_at_hand(
-    runtime: Runtime, texts: Sequence[Text], policy: str | None
-) -> dict[int, list[Completion]]:
-    """Those that Redis gives at once: the reward does not depend on them."""
-    wanted = [index for index, text in enumerate(texts) if _has_prompt(text)]
-    try:
-        async with asyncio.timeout(_AT_HAND_S):
-            found = await find_stored(
-                runtime, [(texts[index].path, texts[index].prompt) for index in wanted], policy
-            )
-    except (AssayError, TimeoutError) as error:
-        logger.debug("no baselines at hand", extra={"reason": str(error)})
-        return {}
-    return {
-        index: completions for index, completions in zip(wanted, found, strict=True) if completions
-    }
-
-
-def _baseline_texts(
-    texts: Sequence[Text], baselines: Mapping[int, Sequence[Completion]]
-) -> list[Text]:
-    return [
-        Text(
-            texts[index].prompt,
-            completion,
-            path=f"{texts[index].path}: stored baseline {number}",
-            label=texts[index].label,
-        )
-        for index, completions in baselines.items()
-        for number, completion in enumerate(completions)
-    ]
+    gains = gains_over(len(texts), scored, baselines, options)
+    return make_outputs(resident, scored, len(texts), gains, options)
 
 
 async def _score(
-    resident: Resident, texts: Sequence[Text], options: ContrastiveOptions, wait_s: float
+    resident: Resident, texts: Sequence[Text], options: RewardOptions, wait_s: float
 ) -> Scored:
     """Score, or wait for room in the queue: a trainer's client gives up sooner than we do."""
     deadline_s = time.monotonic() + wait_s
@@ -423,69 +260,12 @@ async def _score(
         pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
 
 
-def _gains(
-    position: int,
-    scored: Scored,
-    baselines: Mapping[int, Sequence[Completion]],
-    options: ContrastiveOptions,
-) -> dict[int, Gain]:
-    """What each text that has baselines, whose scores start at `position`, gains over them."""
-    scores = scored.with_gaps
-    gains = {}
-    for index, completions in baselines.items():
-        own = scores[position : position + len(completions)]
-        position += len(completions)
-        result = group_rewards(options, scores[[index]], "stored", own)
-        (reward,) = result.rewards
-        if reward is not None and result.baseline is not None:
-            gains[index] = Gain(reward, result.baseline.count)
-    return gains
-
-
-def _make_outputs(
-    resident: Resident,
-    scored: Scored,
-    texts: int,
-    gains: Mapping[int, Gain],
-    options: ContrastiveOptions,
-    mode: RewardMode,
-) -> list[Output]:
-    calibration = resident.card.assay.calibration
-    temperature = calibration.temperature if calibration else 1.0
-    members = scored.with_gaps[:texts]
-    scores = members.mean(axis=1)
-    rewards = or_none(aggregate(members, options.aggregate, options.lcb_k))
-    stds = or_none(spread(members)) if calibration and members.shape[1] > 1 else [None] * texts
-    probabilities = sigmoid(scores / temperature)
-    outputs = []
-    for index, encoded in enumerate(scored.encoded[:texts]):
-        gain, value = gains.get(index), None
-        reward = rewards[index] if mode != "contrastive" else gain and gain.reward
-        if reward is not None:
-            value = Value(
-                reward=reward,
-                score=float(scores[index]),
-                std=stds[index],
-                probability=float(probabilities[index]),
-                gain=gain,
-                components=_components(scored, index),
-            )
-        outputs.append(Output(len(encoded), encoded.truncated, value))
-    return outputs
-
-
-def _components(scored: Scored, index: int) -> dict[str, float] | None:
-    if scored.components is None:
-        return None
-    return {name: float(values[index]) for name, values in scored.components.items()}
-
-
 def _tap(runtime: Runtime, texts: Sequence[Text], asked: Asked) -> None:
     if runtime.tap is None:
         return
     groups = [
         Group(prompt=text.prompt, completions=[text.completion])
         for text in texts
-        if _has_prompt(text) and text.completion
+        if has_prompt(text) and text.completion
     ]
     runtime.tap.offer(groups, asked.tap_policy, asked.tap_step)

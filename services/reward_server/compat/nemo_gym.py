@@ -19,18 +19,22 @@ from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query, Request
+from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from assay.errors import InvalidInputError
 from assay.schemas.text import Completion, Message, Prompt
-from reward_server.compat.core import PARAMETERS, Answer, Input, Value, answer
+from reward_server.compat.core import Answer, Input, answer
 from reward_server.compat.errors import describe
+from reward_server.compat.query import PARAMETERS
+from reward_server.compat.values import Value
 from reward_server.routes.dependencies import RuntimeDep, StrictJSONRoute
 
 router = APIRouter(route_class=StrictJSONRoute, tags=["compatible"])
 
 _LABELS = ("label", "ground_truth", "expected_answer")
 _ROLES = {"developer": "system"}
-_EXAMPLE = {
+_EXAMPLE: dict[str, Any] = {
     "responses_create_params": {"input": [{"role": "user", "content": "Name a prime."}]},
     "response": {
         "output": [
@@ -103,6 +107,8 @@ class PolicyResponse(_Echoed):
 class Row(_Echoed):
     """`POST /seed_session`: any row."""
 
+    model_config = ConfigDict(json_schema_extra={"examples": [_EXAMPLE]})
+
 
 class VerifyRequest(_Echoed):
     """`POST /verify`: a row of the data set with the policy's response."""
@@ -119,13 +125,18 @@ async def seed_session(row: Row) -> dict[str, Any]:
     return {}
 
 
-@router.post("/verify", responses=describe("plain"), openapi_extra=PARAMETERS)
+@router.post(
+    "/verify",
+    responses=describe("plain"),
+    openapi_extra=PARAMETERS,
+    response_model=dict[str, Any],
+)
 async def verify(
     body: VerifyRequest,
     request: Request,
     runtime: RuntimeDep,
     no_score: Annotated[Literal["mark", "error"], Query()] = "mark",
-) -> dict[str, Any]:
+) -> JSONResponse:
     """The row with its reward."""
     row = body.model_dump(mode="json", exclude_unset=True)
     entry = Input(
@@ -138,9 +149,16 @@ async def verify(
     answered = await answer(runtime, request, [entry], with_contrastive=True, own=("no_score",))
     (output,) = answered.outputs
     if output.value is None and no_score == "mark":
-        return {**row, "reward": 0.0, "_ng_failure_class": "judge_failed"}
+        return _echo(row, {"reward": 0.0, "_ng_failure_class": "judge_failed"})
     (value,) = answered.values()
-    return {**row, **_verdict(answered, value, output.truncated)}
+    return _echo(row, _verdict(answered, value, output.truncated))
+
+
+def _echo(row: dict[str, Any], verdict: dict[str, Any]) -> JSONResponse:
+    try:
+        return JSONResponse({**row, **verdict})
+    except ValueError:
+        raise InvalidInputError("a number in the row is too large to be echoed") from None
 
 
 def _verdict(answered: Answer, value: Value, truncated: bool) -> dict[str, Any]:

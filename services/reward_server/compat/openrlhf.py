@@ -4,8 +4,8 @@
 begins. In the reply `rewards` is the reward, and `scores`, which OpenRLHF filters samples by, is
 sigmoid(score / T) in (0, 1), with T of the calibration. `extra_logs` holds numbers, of the same
 names for all samples of a run: `assay_score`, `assay_std` (of an ensemble), `assay_version`,
-`assay_truncated` (0 or 1) and, on a server with Redis, `assay_baselines`, the number of stored
-baselines, with `assay_contrastive`, which means nothing where that number is 0.
+`assay_truncated` (0 or 1) and, on a server with Redis and without composite, `assay_baselines`,
+the number of stored baselines, with `assay_contrastive`, which means nothing where that is 0.
 
 A text without a score is a 503: the client tries five times, and the sample's reward is None.
 """
@@ -18,8 +18,11 @@ from fastapi import APIRouter, Request
 from pydantic import Field, model_validator
 
 from assay.schemas.base import Inbound, Outbound, example
-from reward_server.compat.core import PARAMETERS, Gain, Input, Value, answer
+from reward_server.compat.baselines import offers_contrastive
+from reward_server.compat.core import Input, answer
 from reward_server.compat.errors import describe
+from reward_server.compat.query import PARAMETERS
+from reward_server.compat.values import Gain, Value
 from reward_server.routes.dependencies import RuntimeDep, StrictJSONRoute
 
 router = APIRouter(route_class=StrictJSONRoute, tags=["compatible"])
@@ -79,7 +82,7 @@ async def get_reward(body: RewardRequest, request: Request, runtime: RuntimeDep)
             "assay_version": [float(answered.version) for _ in values],
             "assay_truncated": [float(output.truncated) for output in answered.outputs],
             **_std(values),
-            **(_gains(values) if runtime.stores else {}),
+            **(_gains(values) if offers_contrastive(runtime) else {}),
         },
     )
 

@@ -97,7 +97,7 @@ class ScoreBody(_Common):
     item_first: bool = Field(default=False, description="True = the item comes before the query.")
     model: ModelName | None = None
     user: str | None = Field(default=None, description="Accepted, and of no effect.")
-    temperature: Literal[1.0] = 1.0
+    temperature: Annotated[float, Field(ge=1.0, le=1.0)] = 1.0
     label_token_ids: Unsupported = None
     apply_softmax: Unsupported = None
     return_pooled_hidden_states: Unsupported = None

@@ -15,8 +15,9 @@ from fastapi import APIRouter, Query, Request
 
 from assay.schemas.base import Inbound, Outbound, example
 from assay.schemas.text import Prompt
-from reward_server.compat.core import PARAMETERS, Input, answer
+from reward_server.compat.core import Input, answer
 from reward_server.compat.errors import describe
+from reward_server.compat.query import PARAMETERS
 from reward_server.routes.dependencies import RuntimeDep, StrictJSONRoute
 
 router = APIRouter(route_class=StrictJSONRoute, tags=["compatible"])

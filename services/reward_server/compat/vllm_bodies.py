@@ -64,6 +64,13 @@ class TextBody(Common):
 class ChatBody(Common):
     """One conversation that ends in what is to be scored."""
 
+    model_config = example(
+        messages=[
+            {"role": "user", "content": _TEXT},
+            {"role": "assistant", "content": _DOCUMENTS[0]},
+        ]
+    )
+
     messages: Annotated[list[Message], Field(min_length=1, fail_fast=True)]
     continue_final_message: bool = Field(
         default=False, description="True = the last message was cut: no end token is added."

@@ -55,6 +55,15 @@ class Composite:
         self._rules_time_s = settings.request_timeout_s * _RULES_SHARE
 
     @property
+    def note(self) -> str:
+        """For the model card: what a score is the sum of."""
+        models = [self._plan.served, *(companion.weighing for companion in self._plan.companions)]
+        weights = [(part.weight, part.name) for part in models]
+        weights += [(rule.weight, rule.name) for rule in self._plan.rules]
+        terms = [f"{weight:g} x {name}" for weight, name in weights]
+        return f"scores are a composite of {', '.join(terms)}; strength is of the model alone"
+
+    @property
     def scorers(self) -> list[Scorer]:
         """The companions."""
         return [companion.scorer for companion in self._companions.values()]
@@ -139,6 +148,8 @@ class CompositePath:
 
     def _check_texts(self, texts: Sequence[Text]) -> None:
         """Token ids are the served model's: other models and rules cannot read them."""
+        if len(self._models) == 1 and self._rules is None:
+            return
         for text in texts:
             if text.encoding is not None and text.encoding.ids is not None:
                 detail = "this server scores by several models or rules, which read texts: send one"
@@ -166,6 +177,8 @@ class CompositePath:
 
 def _encoded(scored: Sequence[Scored]) -> list[EncodedInput]:
     """The served model's tokens, marked as truncated if any model's were."""
-    first = scored[0].encoded
-    cut = [any(each.encoded[row].truncated for each in scored) for row in range(len(first))]
-    return [replace(text, truncated=is_cut) for text, is_cut in zip(first, cut, strict=True)]
+    rows = zip(*(each.encoded for each in scored), strict=True)
+    return [
+        replace(row[0], truncated=True) if any(text.truncated for text in row) else row[0]
+        for row in rows
+    ]

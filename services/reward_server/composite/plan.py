@@ -7,10 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from pydantic import ValidationError
+
 from assay.errors import AssayError, InvalidInputError, ModelLoadError, StartupError
 from assay.models.manifest import read_manifest
 from assay.models.resolve import resolve
 from assay.rewards.rules.catalogue import RUNS_CODE
+from assay.rewards.rules.code_tests import CodeTests
 from assay.schemas.components import check_names
 from assay.schemas.refs import ModelRef, parse_pin
 
@@ -97,7 +100,7 @@ def make_plan(settings: ServerSettings, origin: Origin) -> Plan | None:
     served, companions, rules = [], [], []
     for component in settings.components:
         if component.rule is not None:
-            rules.append(_rule(component, component.rule, settings.allow_code))
+            rules.append(_rule(component, component.rule, settings))
         elif _is_served(component, settings, origin):
             served.append(_weighing(component, origin.ref.name))
         else:
@@ -178,10 +181,24 @@ def _weighing(component: Component, name: str) -> Weighing:
     return Weighing(component.name or name, component.weight, component.normalise)
 
 
-def _rule(component: Component, rule: str, allow_code: str | None) -> RuleSpec:
-    if rule in RUNS_CODE and allow_code != rule:
+def _rule(component: Component, rule: str, settings: ServerSettings) -> RuleSpec:
+    if rule in RUNS_CODE:
+        _check_code(rule, component.options, settings)
+    return RuleSpec(component.name or rule, rule, component.weight, component.options)
+
+
+def _check_code(rule: str, options: Mapping[str, Any], settings: ServerSettings) -> None:
+    if settings.allow_code != rule:
         raise StartupError(
             f"components: the rule {rule} runs code that a policy wrote: allow it by name with "
             f"ASSAY_ALLOW_CODE={rule}"
         )
-    return RuleSpec(component.name or rule, rule, component.weight, component.options)
+    try:
+        made = CodeTests.model_validate(options)
+    except ValidationError:
+        return  # the rule itself says what is wrong, when it is made
+    if made.wall_s >= settings.rule_timeout_s:
+        raise StartupError(
+            f"components: twice the time_s {made.time_s:g} of the rule {rule} is not below "
+            f"rule_timeout_s {settings.rule_timeout_s:g}: lower the first or raise the second"
+        )

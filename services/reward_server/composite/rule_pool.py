@@ -103,7 +103,9 @@ class RulePool:
     async def close(self) -> None:
         """End the processes, in the midst of a call if need be."""
         self._closed.set()
-        self._threads.shutdown(wait=False, cancel_futures=True)
+        for process in self._processes:
+            process.interrupt()
+        await asyncio.to_thread(self._threads.shutdown, cancel_futures=True)
         for process in self._processes:
             process.kill()
 

@@ -88,13 +88,18 @@ class RuleProcess:
 
     def kill(self) -> None:
         """End it, and what its rules have started."""
-        process, self._process = self._process, None
-        if process is None:
-            return
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-        with contextlib.suppress(BrokenPipeError), process:
-            pass  # closes the pipes and waits
+        self.interrupt()
+        if self._process is not None:
+            with contextlib.suppress(BrokenPipeError), self._process:
+                pass  # closes the pipes and waits
+            self._process = None
+
+    def interrupt(self) -> None:
+        """Cut short a call that another thread waits for; that thread then cleans up."""
+        process = self._process
+        if process is not None and process.returncode is None:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
 
     def _exchange(self, request: bytes, timeout_s: float) -> bytes | None:
         """One line for another; None = it did not come in time, empty = the process ended."""

@@ -43,7 +43,8 @@ def or_none(values: Values) -> list[Any]:
     Args:
         values: shape [rows], or [rows, members].
     """
-    gaps = np.isnan(values) if values.ndim == 1 else np.isnan(values).any(axis=1)
+    rows = values[:, None] if values.ndim == 1 else values
+    gaps = np.isnan(rows).any(axis=1)
     return [None if gap else row for row, gap in zip(values.tolist(), gaps, strict=True)]
 
 

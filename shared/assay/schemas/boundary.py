@@ -50,7 +50,7 @@ _MADE_BY_TEMPLATE = re.compile(
     r"(?:Environment: ipython\n)?Cutting Knowledge Date: [^\n]*\nToday Date: [^\n]*\n\n"
     r"|You are Qwen, created by Alibaba Cloud\. You are a helpful assistant\.\Z"
 )
-_INST = re.compile(r"\[INST\](.*?)\[/INST\]", re.DOTALL)
+_INST = re.compile(r"\[/?INST\]")
 _SYSTEM = re.compile(
     r"\s*(?:<<SYS>>\n?(.*?)\n?<</SYS>>\n*|\[SYSTEM_PROMPT\](.*?)\[/SYSTEM_PROMPT\])", re.DOTALL
 )
@@ -227,18 +227,21 @@ def _turn(role: str, body: str, ends: tuple[str, ...]) -> _Turn:
 def _split_inst(text: str) -> list[_Turn]:
     """`[INST] user [/INST] assistant</s>` and so on; the last answer's `</s>` is off already."""
     marks = list(_INST.finditer(text))
-    system = _SYSTEM.match(text) or (_SYSTEM.match(marks[0].group(1)) if marks else None)
-    front = text[: marks[0].start()] if marks else text
-    if not marks or front.strip() and not _SYSTEM.fullmatch(front.rstrip()):
+    kinds = [mark.group() for mark in marks]
+    if kinds != ["[INST]", "[/INST]"] * (len(kinds) // 2):
         return []
+    pieces = _INST.split(text)
+    front, asked, answers = pieces[0], pieces[1::2], pieces[2::2]
+    system = _SYSTEM.fullmatch(front.strip())
+    if front.strip() and not system:
+        return []
+    if asked and not system and (system := _SYSTEM.match(asked[0])):
+        asked[0] = asked[0][system.end() :]
     turns = [_Turn("system", system.group(1) or system.group(2), True)] if system else []
-    stops = [mark.start() for mark in marks[1:]] + [len(text)]
-    for mark, stop in zip(marks, stops, strict=True):
-        asked = _SYSTEM.sub("", mark.group(1), count=1) if mark is marks[0] else mark.group(1)
-        answer, is_last = text[mark.end() : stop], stop == len(text)
-        turns.append(_Turn("user", asked.strip(), True))
-        closed = answer.strip().removesuffix("<s>").rstrip()
-        turns.append(_Turn("assistant", closed.removesuffix("</s>").strip(), not is_last))
+    for number, (question, answer) in enumerate(zip(asked, answers, strict=True), 1):
+        closed = answer.strip().removesuffix("<s>").rstrip().removesuffix("</s>").strip()
+        turns.append(_Turn("user", question.strip(), True))
+        turns.append(_Turn("assistant", closed, number < len(asked)))
     return turns
 
 

@@ -41,7 +41,9 @@ class ExactMatch(Inbound):
     def _answer(self, completion: str) -> str | None:
         if self.answer is None:
             return completion
-        *_, last = None, *re.finditer(self.answer, completion)
+        last = None
+        for last in re.finditer(self.answer, completion):
+            pass
         if last is None:
             return None
         answer: str | None = last[1] if last.re.groups else last[0]

@@ -22,26 +22,33 @@ from pathlib import Path
 from typing import IO, NamedTuple
 
 _LAUNCHER = Path(__file__).with_name("sandbox_launcher.py")
-_REFUSED = 125
-_PROBE_S = 20.0
+_START_S = 30.0
 _DISK_BYTES = 16 * 2**20
 _LIBRARIES = ("/lib", "/lib64", "/usr/lib", "/usr/lib64", "/etc/ld.so.cache")
 _ENVIRONMENT = {"PATH": "", "HOME": "/work", "LANG": "C.UTF-8", "PYTHONHASHSEED": "0"}
 
 
 class Limits(NamedTuple):
-    """What code may use up: wall-clock and CPU time, address space, output."""
+    """What code may use up: CPU seconds, seconds by the clock from its start, memory, output."""
 
-    time_s: float
+    cpu_s: float
+    wall_s: float
     memory_bytes: int
     output_bytes: int = 65536
 
 
 class Run(NamedTuple):
-    """What came out; `finished` = it ended by itself, with exit status 0 and within the limits."""
+    """What came out.
+
+    Attributes:
+        text: what it printed.
+        finished: True = it ended by itself, with exit status 0 and within the limits.
+        wall_s: how long it ran by the clock; building the fence is not counted.
+    """
 
     text: str
     finished: bool
+    wall_s: float
 
 
 class SandboxError(Exception):
@@ -60,19 +67,23 @@ def run_python(code: str, files: Mapping[str, str], stdin: str, limits: Limits) 
     Raises:
         SandboxError: it was not run, as the limits cannot be enforced here.
     """
-    ends_s = time.monotonic() + limits.time_s
     process = _launch(_task(code, files, stdin, limits))
     try:
+        mark, _ = _read(_pipe(process.stdout), time.monotonic() + _START_S, 1)
+        started_s = time.monotonic()
+        ends_s = started_s + limits.wall_s
         output, is_whole = _read(_pipe(process.stdout), ends_s, limits.output_bytes)
+        wall_s = time.monotonic() - started_s
         if is_whole:
             process.wait()
     finally:
         process.kill()
         with process:
             reason = _pipe(process.stderr).read().decode(errors="replace").strip()
-    if process.returncode == _REFUSED and reason:
+    if not mark:
+        reason = reason.splitlines()[-1] if reason else f"it took over {_START_S:g} s"
         raise SandboxError(f"code cannot be fenced off on this machine: {reason}")
-    return Run(output.decode(errors="replace"), is_whole and process.returncode == 0)
+    return Run(output.decode(errors="replace"), is_whole and process.returncode == 0, wall_s)
 
 
 @functools.cache
@@ -84,14 +95,15 @@ def check_sandbox() -> None:
     """
     if sys.platform != "linux":
         raise SandboxError(f"code cannot be fenced off on {sys.platform}: Linux is needed")
-    limits = Limits(time_s=_PROBE_S, memory_bytes=128 * 2**20)
-    if run_python("print(1)", {}, "", limits) != Run("1\n", finished=True):
+    limits = Limits(cpu_s=10.0, wall_s=_START_S, memory_bytes=128 * 2**20)
+    run = run_python("print(1)", {}, "", limits)
+    if (run.text, run.finished) != ("1\n", True):
         raise SandboxError("code cannot be fenced off on this machine: Python does not run inside")
 
 
 def _task(code: str, files: Mapping[str, str], stdin: str, limits: Limits) -> bytes:
     base = Path(sys.base_prefix)
-    python = os.path.realpath(sys._base_executable)
+    python = _python()
     return json.dumps(
         {
             "python": python,
@@ -101,7 +113,7 @@ def _task(code: str, files: Mapping[str, str], stdin: str, limits: Limits) -> by
             "readable": [python, *(str(base / name) for name in ("lib", "lib64")), *_LIBRARIES],
             "disk_bytes": _DISK_BYTES,
             "limits": {
-                "RLIMIT_CPU": math.ceil(limits.time_s),
+                "RLIMIT_CPU": math.ceil(limits.cpu_s),
                 "RLIMIT_AS": limits.memory_bytes,
                 "RLIMIT_FSIZE": 2**20,
                 "RLIMIT_NOFILE": 32,
@@ -113,9 +125,14 @@ def _task(code: str, files: Mapping[str, str], stdin: str, limits: Limits) -> by
     ).encode()
 
 
+def _python() -> str:
+    """The interpreter itself: what a virtual environment has is a link to it, or a copy."""
+    return os.path.realpath(getattr(sys, "_base_executable", sys.executable))
+
+
 def _launch(task: bytes) -> subprocess.Popen[bytes]:
     process = subprocess.Popen(  # noqa: S603 - our own launcher
-        [os.path.realpath(sys._base_executable), "-I", "-S", "-c", _LAUNCHER.read_text()],
+        [_python(), "-I", "-S", "-c", _LAUNCHER.read_text()],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -134,16 +151,16 @@ def _pipe(pipe: IO[bytes] | None) -> IO[bytes]:
 
 
 def _read(pipe: IO[bytes], ends_s: float, most: int) -> tuple[bytes, bool]:
-    """What comes before the end, the deadline or the limit, and whether it is everything."""
+    """At most so much of what comes before the deadline, and whether the output has ended."""
     poll = select.poll()
     poll.register(pipe, select.POLLIN | select.POLLHUP)
     output = b""
-    while len(output) <= most:
+    while len(output) < most:
         left_s = ends_s - time.monotonic()
         if left_s <= 0 or not poll.poll(left_s * 1000):
-            return output[:most], False
-        data = os.read(pipe.fileno(), 65536)
+            return output, False
+        data = os.read(pipe.fileno(), most - len(output))
         if not data:
             return output, True
         output += data
-    return output[:most], False
+    return output, False

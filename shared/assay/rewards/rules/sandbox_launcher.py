@@ -1,7 +1,7 @@
 """Builds the fence and runs code in it: a program of its own, for `python -I -S -c`.
 
-Reads a task as JSON on its standard input. Out of it come the output of the code, and the exit
-status of the code, or 125 with one line on the standard error if the fence cannot be built.
+Reads a task as JSON on its standard input. Out of it come `!` and the output of the code, and the
+exit status of the code, or 125 with one line on the standard error if the fence cannot be built.
 
 Three processes: this one waits outside; the first process of a new process namespace waits inside,
 so that its end is everybody's end; the third is the code.
@@ -19,6 +19,7 @@ from collections.abc import Mapping
 from typing import Any, NoReturn
 
 REFUSED = 125
+STARTED = b"!"  # in front of the output: its time begins
 _ROOT = "/sys"  # covered, in a mount namespace of our own, by the root that the code sees
 _NOBODY = 65534
 _NEW_MOUNTS, _NEW_UTS, _NEW_IPC = 0x00020000, 0x04000000, 0x08000000
@@ -43,13 +44,15 @@ def main() -> NoReturn:
         inside = os.fork()
         if inside == 0:
             _call("prctl", _DEATH_SIGNAL, signal.SIGKILL)
+            os.write(1, STARTED)
             code = os.fork()
             if code == 0:
                 _become_code(task, is_root)
             _exit_like(code)
-    except OSError as error:
-        what = f"{error.filename}: " if error.filename else ""
-        sys.stderr.write(f"{what}{error.strerror}\n")
+    except Exception as error:  # noqa: BLE001 - told to who waits outside
+        about = getattr(error, "filename", None)
+        why = getattr(error, "strerror", None) or repr(error)
+        sys.stderr.write(f"{about}: {why}\n" if about else f"{why}\n")
         sys.stderr.flush()
         os._exit(REFUSED)
     _exit_like(inside)
