@@ -72,7 +72,11 @@ def verl_config(policy: Path, **reward: Any) -> Any:
         **reward,
     }
     model = {"path": str(policy), "tokenizer_path": None}
-    whole = {"actor_rollout_ref": {"model": model}, "reward": section}
+    whole = {
+        "actor_rollout_ref": {"model": model},
+        "reward": section,
+        "trainer": {"experiment_name": "test"},
+    }
     return verl("omegaconf").OmegaConf.create(whole)
 
 

@@ -130,5 +130,6 @@ def test_no_answer_is_no_reward(
     """A mode that the server cannot give: the sample is left without a reward, never with 0."""
     given = endpoint(reward="contrastive")
     monkeypatch.setattr(openrlhf_agent(), "asyncio", Hurried())
+    monkeypatch.setenv("ASSAY_RETRIES", "0")
     output = rollout(given, tokenizer)
     assert (output["reward"], output["scores"], output["extra_logs"]) == (None, None, {})

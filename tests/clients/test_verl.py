@@ -71,7 +71,10 @@ def test_reward_managers_call_the_function(
     url: str, policy: Path, tokenizer: PreTrainedTokenizerBase, manager: str
 ) -> None:
     config = by_function(policy, manager, url=url, reward="lcb")
-    (result,) = scores(config, None, [verl_data(tokenizer, PROMPT, "It is 4.")])
+    sample = verl_data(tokenizer, PROMPT, "It is 4.")
+    if manager != "naive":  # they hand over what the data set has
+        sample.non_tensor_batch["extra_info"][0]["prompt"] = PROMPT
+    (result,) = scores(config, None, [sample])
     expected = native_score(url, PROMPT, "It is 4.", aggregate="lcb")
     assert result["reward_score"] == pytest.approx(expected["score"], abs=1e-5)
     assert result["reward_extra_info"] == {
@@ -102,7 +105,7 @@ def test_a_key_goes_into_the_routers_address(
     """verl sends no headers. A wrong key, like a wrong model, ends the run at once."""
     monkeypatch.setattr(reward_loop(), "asyncio", Hurried())
     sample = verl_data(tokenizer, PROMPT, "It is 4.")
-    settings = toy_settings(keys="trainer:score", model=str(policy))
+    settings = toy_settings(keys="trainer:score", compat_any_model=True)
     with http_server(create_app(settings, telling_scorer())) as url:
         keyed = f"{host(url)}/k/trainer"
         (result,) = scores(by_model(policy), f"{keyed}/q/reward=lcb", [sample])

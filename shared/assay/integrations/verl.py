@@ -1,6 +1,6 @@
 """`compute_score` for verl: `reward.custom_reward_function.path=pkg://assay.integrations.verl`.
 
-`name=compute_score` for the managers that take coroutines (naive, dapo, gdpo, rate_limited),
+`name=compute_score` for the managers that take coroutines (naive, dapo, gdpo),
 `name=compute_score_sync` for `remote`. Settings go into `reward_kwargs`. verl has no word for "no
 score", and NaN or 0 would be trained on, so that a missing score is an error.
 """
@@ -36,7 +36,8 @@ async def compute_score(
         data_source: name of the data set; with `extra_info["index"]` it names the group.
         solution_str: the completion.
         ground_truth: the label, for rules.
-        extra_info: holds the prompt; verl's agent loop puts it there as `raw_prompt`.
+        extra_info: holds the prompt. verl's agent loop puts it there as `raw_prompt`; the
+            managers dapo and gdpo leave that out, so that the data set must have it.
         prompt_key: which of its keys is the prompt; None = `raw_prompt`, `prompt` or `question`.
         reward_router_address: verl's own reward model, which is not asked.
         reward_model_tokenizer: of that model.
