@@ -13,8 +13,8 @@ from pydantic_settings import NoDecode
 from assay.models.options import LoadOptions
 from assay.models.resolve import DEFAULT_MODEL
 from assay.registry.settings import StoreSettings
+from assay.schemas.boundary import Rules, TemplateName
 from assay.schemas.components import Component, parse_components
-from reward_server.compat.text import Rules, TemplateName
 from reward_server.keys import Keyring, parse_keys
 
 RewardMode = Literal["score", "lcb", "contrastive"]

@@ -17,9 +17,9 @@ from assay.errors import (
     UnavailableError,
 )
 from assay.rewards.aggregate import check_aggregate
+from assay.schemas import boundary
 from assay.schemas.refs import parse_pin
 from assay.schemas.scoring import Group
-from reward_server.compat import text as boundary
 from reward_server.compat.baselines import (
     Baselines,
     baseline_texts,

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from assay.schemas.boundary import Reading, Rules, read, read_after, read_apart
 from assay.schemas.text import as_messages, prompt_digest
-from reward_server.compat.text import Reading, Rules, read, read_after, read_apart
 
 AUTO = Rules()
 ASKED = [{"role": "user", "content": "What is 2+2?"}]
