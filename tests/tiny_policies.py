@@ -23,8 +23,17 @@ SIZES: dict[str, dict[str, Any]] = {
 }
 
 
-def save_policy(folder: Path, family: str = "Llama", template: str | None = None) -> Path:
-    """A random causal language model of one token a byte, as transformers saves it."""
+def save_policy(
+    folder: Path, family: str = "Llama", template: str | None = None, ends: int = 0
+) -> Path:
+    """A random causal language model of one token a byte, as transformers saves it.
+
+    Args:
+        folder: where to.
+        family: of `SIZES`.
+        template: for chats.
+        ends: so many bytes, the upper ones, end a text too, so that some texts are short.
+    """
     special = {"bos_token": "<bos>", "eos_token": "<eos>"}
     if family == "Llama":
         special |= {"pad_token": "<pad>"}
@@ -32,6 +41,11 @@ def save_policy(folder: Path, family: str = "Llama", template: str | None = None
     ids = {f"{name}_id": tokenizer.convert_tokens_to_ids(word) for name, word in special.items()}
     config = getattr(hf, f"{family}Config")(vocab_size=len(tokenizer), **ids, **SIZES[family])
     torch.manual_seed(0)
-    hf.AutoModelForCausalLM.from_config(config).save_pretrained(folder)
+    model = hf.AutoModelForCausalLM.from_config(config)
+    model.generation_config.eos_token_id = [
+        ids["eos_token_id"],
+        *range(len(tokenizer) - ends, len(tokenizer)),
+    ]
+    model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder

@@ -15,6 +15,7 @@ from transformers import (
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
+from transformers.pytorch_utils import Conv1D
 
 from assay.errors import DataError, ModelLoadError, ModelNotFoundError
 from assay.models.checkpoints import read_tokenizer, token_limit
@@ -158,7 +159,11 @@ def _limit(
 def _adapted(model: PreTrainedModel, settings: PPOSettings) -> LanguageModel:
     rank = settings.lora_rank
     config = LoraConfig(
-        r=rank, lora_alpha=2 * (rank or 0), target_modules="all-linear", task_type="CAUSAL_LM"
+        r=rank,
+        lora_alpha=2 * (rank or 0),
+        target_modules="all-linear",
+        fan_in_fan_out=any(isinstance(layer, Conv1D) for layer in model.modules()),  # GPT-2's
+        task_type="CAUSAL_LM",
     )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed_for(settings.seed, "adapters", 0))

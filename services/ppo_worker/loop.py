@@ -102,7 +102,7 @@ class Loop:
             self._journal.event("version", before=state.model_version, now=rewarded.model_version)
         state.model_version = rewarded.model_version
         if self._setup.settings.post_samples:
-            source.post(rollout, step, f"{state.run_id}-{step}")
+            source.post(rollout, step, state.run_id)
         return rewarded
 
     def _experience(self, rollout: Rollout, rewarded: Rewarded) -> Experience:

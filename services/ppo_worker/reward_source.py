@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -23,8 +24,8 @@ from assay.schemas.text import Prompt
 from ppo_worker.rollout import Rollout
 from ppo_worker.settings import PPOSettings, RewardMode
 
-_FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.5, 30.0
-_TRIES = 2  # of the client, before the wait is told of
+_FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.25, 30.0
+_TOLD = 2  # tries that fail before the wait is told of
 # A version that leaves between two parts of a call is a conflict; the next call gets another one.
 _PASSING = (
     UnavailableError,
@@ -77,7 +78,7 @@ class RewardSource:
 
     def __init__(self, settings: PPOSettings, baseline_policy: str, tell: Tell) -> None:
         self._settings, self._policy, self._tell = settings, baseline_policy, tell
-        self._client = Client(settings.url, retries=_TRIES)
+        self._client = Client(settings.url, retries=0)  # `_insist` does that
 
     def close(self) -> None:
         """Close the connections."""
@@ -125,8 +126,10 @@ class RewardSource:
         reply = self._insist(lambda: self._client.score_groups([one.group for one in sent]))
         return _scored(reply, sent, len(rollout.texts))
 
-    def post(self, rollout: Rollout, step: int, key: str) -> None:
+    def post(self, rollout: Rollout, step: int, run_id: str) -> None:
         """Hand the completions of a step to the online trainer, once however often it is called."""
+        digest = hashlib.sha256("\0".join(rollout.texts).encode()).hexdigest()[:16]
+        key = f"{run_id}-{step}-{digest}"
         items = [
             {**one.group, "policy": self._settings.policy_name, "step": step}
             for one in _requests(rollout, with_finished=False)
@@ -149,20 +152,20 @@ class RewardSource:
     def _insist(self, call: Callable[[], T]) -> T:
         """Do it, if need be when the server is back."""
         ends_s = time.monotonic() + self._settings.wait_s
-        pause_s, told = _FIRST_PAUSE_S, False
+        pause_s, tries = _FIRST_PAUSE_S, 0
         while True:
             try:
                 result = call()
             except _PASSING as error:
                 if time.monotonic() + pause_s > ends_s:
                     raise
-                if not told:
+                tries += 1
+                if tries == _TOLD:
                     self._tell("waiting", reason=error.detail)
-                told = True
                 time.sleep(max(pause_s, min(error.retry_after_s or 0.0, _LONGEST_PAUSE_S)))
                 pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
             else:
-                if told:
+                if tries >= _TOLD:
                     self._tell("back")
                 return result
 
