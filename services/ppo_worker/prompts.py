@@ -136,6 +136,7 @@ def _rows(path: Path, kind: type[_Row], field: str) -> list[_Row]:
 def _object(line: str, where: str) -> dict[str, Any]:
     try:
         value = json.loads(line)
+        json.dumps(value, ensure_ascii=False).encode()  # no lone surrogates
     except (ValueError, RecursionError) as error:
         raise DataError(f"{where} is no JSON: {error}") from None
     if not isinstance(value, dict):

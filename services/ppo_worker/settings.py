@@ -38,6 +38,7 @@ class PPOSettings(BaseSettings):
         frozen=True,
         extra="ignore",
         env_ignore_empty=True,
+        allow_inf_nan=False,
     )
 
     demo: bool = Field(

@@ -183,7 +183,7 @@ def test_a_server_that_restarts_with_another_version_is_waited_for(
         task,
         run,
         f"http://127.0.0.1:{port}",
-        steps=30,
+        steps=15,
         post_samples=False,
         policy_learning_rate=1e-4,
     )
