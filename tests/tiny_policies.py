@@ -41,7 +41,7 @@ def save_policy(
     ids = {f"{name}_id": tokenizer.convert_tokens_to_ids(word) for name, word in special.items()}
     config = getattr(hf, f"{family}Config")(vocab_size=len(tokenizer), **ids, **SIZES[family])
     torch.manual_seed(0)
-    model = hf.AutoModelForCausalLM.from_config(config)
+    model = hf.AutoModelForCausalLM.from_config(config)  # type: ignore[no-untyped-call]
     model.generation_config.eos_token_id = [
         ids["eos_token_id"],
         *range(len(tokenizer) - ends, len(tokenizer)),

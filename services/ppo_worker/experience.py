@@ -10,7 +10,7 @@ from torch import Tensor
 from ppo_worker.advantages import generalised_advantages, token_rewards
 from ppo_worker.policy import Measured, Policy, measure
 from ppo_worker.settings import PPOSettings
-from ppo_worker.tokens import Tokens
+from ppo_worker.tokens import Tokens, in_parts
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ def make_experience(
 def measure_all(policy: Policy, tokens: Tokens, at_once: int) -> Measured:
     """`measure` in parts; what stands on padding is 0."""
     parts = []
-    for rows in torch.arange(len(tokens)).split(at_once):
+    for rows in in_parts(torch.arange(len(tokens)), at_once):
         part = tokens.rows(rows)
         columns = tokens.width - part.width
         measured = measure(policy, part.to(policy.model.device))

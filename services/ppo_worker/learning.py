@@ -15,6 +15,7 @@ from ppo_worker.metrics import mean
 from ppo_worker.ptx import Texts
 from ppo_worker.seeds import generator
 from ppo_worker.setup import Setup
+from ppo_worker.tokens import in_parts
 
 _BETAS = 0.9, 0.95
 
@@ -82,7 +83,7 @@ class Learner:
             number = (step - 1) * settings.epochs + epoch
             numbers = generator(settings.seed, "minibatches", number)
             order = torch.randperm(len(batch.tokens), generator=numbers)
-            for rows in order.split(settings.mini_batch):
+            for rows in in_parts(order, settings.mini_batch):
                 seen.append(self._update(batch, rows, step, len(seen)))
         update_kl = self._update_kl(batch, order[: settings.micro_batch])
         if not math.isfinite(update_kl):
@@ -107,7 +108,7 @@ class Learner:
         tokens = int(batch.tokens.lengths[rows].sum())
         parts = [
             self._backward(batch, part, alone, tokens)
-            for part in rows.split(self._settings.micro_batch)
+            for part in in_parts(rows, self._settings.micro_batch)
         ]
         policy, clipped, value = (sum(column) for column in zip(*parts, strict=True))
         ptx = 0.0 if alone else self._backward_texts(step, update)

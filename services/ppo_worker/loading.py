@@ -93,7 +93,7 @@ def load_policy(settings: PPOSettings, location: str) -> tuple[Policy, Codec]:
     codec = Codec(
         tokenizer, ends, ends[0] if pad is None else int(pad), _limit(model, tokenizer, settings)
     )
-    model.generation_config = GenerationConfig(
+    model.generation_config = GenerationConfig(  # type: ignore[no-untyped-call]
         do_sample=True,
         temperature=settings.temperature,
         top_p=settings.top_p,
@@ -102,7 +102,8 @@ def load_policy(settings: PPOSettings, location: str) -> tuple[Policy, Codec]:
         eos_token_id=list(ends),
         pad_token_id=codec.pad,
     )
-    adapted = _adapted(model, settings) if settings.lora_rank else model
+    rank = settings.lora_rank
+    adapted = model if rank is None else _adapted(model, rank, settings.seed)
     seed = seed_for(settings.seed, "value head", 0)
     return Policy(adapted, settings.temperature, seed), codec
 
@@ -122,7 +123,7 @@ def save_policy(policy: Policy, codec: Codec, folder: Path) -> None:
 
 def _read(location: str, settings: PPOSettings) -> PreTrainedModel:
     # Adapters over a frozen model: its weights may stay small. Weights that learn stay float32.
-    small = settings.precision == "bf16" and settings.lora_rank
+    small = settings.precision == "bf16" and settings.lora_rank is not None
     try:
         model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(
             location,
@@ -133,7 +134,8 @@ def _read(location: str, settings: PPOSettings) -> PreTrainedModel:
         raise ModelNotFoundError(f"{location}: {_first_line(error)}") from error
     except (ValueError, KeyError, ImportError, RuntimeError) as error:
         raise ModelLoadError(f"{location} does not load: {_first_line(error)}") from error
-    return model.eval()
+    model.eval()  # type: ignore[no-untyped-call]
+    return model
 
 
 def _ends(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> tuple[int, ...]:
@@ -156,17 +158,16 @@ def _limit(
     return min(left, settings.max_prompt_tokens)
 
 
-def _adapted(model: PreTrainedModel, settings: PPOSettings) -> LanguageModel:
-    rank = settings.lora_rank
+def _adapted(model: PreTrainedModel, rank: int, seed: int) -> LanguageModel:
     config = LoraConfig(
         r=rank,
-        lora_alpha=2 * (rank or 0),
+        lora_alpha=2 * rank,
         target_modules="all-linear",
         fan_in_fan_out=any(isinstance(layer, Conv1D) for layer in model.modules()),  # GPT-2's
         task_type="CAUSAL_LM",
     )
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed_for(settings.seed, "adapters", 0))
+        torch.manual_seed(seed_for(seed, "adapters", 0))
         return cast(PeftModel, get_peft_model(model, config))
 
 

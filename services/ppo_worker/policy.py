@@ -51,17 +51,19 @@ class Policy(nn.Module):
         super().__init__()
         self.model = model
         self.temperature = temperature
-        self._adapters = isinstance(model, PeftModel)
         bare = model.get_base_model() if isinstance(model, PeftModel) else model
         self._accepts = frozenset(inspect.signature(bare.forward).parameters)
         size = model.config.get_text_config().hidden_size
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            self.value_head = nn.Sequential(nn.Linear(size, size), nn.Tanh(), nn.Linear(size, 1))
-        nn.init.zeros_(self.value_head[-1].weight)
-        nn.init.zeros_(self.value_head[-1].bias)
+            last = nn.Linear(size, 1)
+            self.value_head = nn.Sequential(nn.Linear(size, size), nn.Tanh(), last)
+        nn.init.zeros_(last.weight)
+        nn.init.zeros_(last.bias)
         # In a tuple, so that it is no part of this module's parameters.
-        self._frozen = () if self._adapters else (_frozen_copy(model),)
+        self._frozen: tuple[LanguageModel, ...] = ()
+        if not isinstance(model, PeftModel):
+            self._frozen = (_frozen_copy(model),)
         self.eval()
 
     @contextmanager
@@ -163,5 +165,8 @@ def measure(policy: Policy, tokens: Tokens) -> Measured:
     )
 
 
-def _frozen_copy(model: nn.Module) -> Any:
-    return copy.deepcopy(model).requires_grad_(False).eval()
+def _frozen_copy(model: PreTrainedModel) -> PreTrainedModel:
+    frozen = copy.deepcopy(model)
+    frozen.requires_grad_(False)
+    frozen.eval()  # type: ignore[no-untyped-call]
+    return frozen

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import cast
 
@@ -52,10 +52,11 @@ def sample(
         at_once: rows in the model at once.
     """
     rows = [ids for ids in map(codec.encode, prompts) for _ in range(size)]
+    generate = cast(Callable[..., Tensor], model.generate)
     parts = []
     for start in range(0, len(rows), at_once):
         ids, mask = _padded(rows[start : start + at_once], codec.pad, model.device)
-        sampled = cast(Tensor, model.generate(input_ids=ids, attention_mask=mask))
+        sampled = generate(input_ids=ids, attention_mask=mask)
         parts.append(after_prompts(ids, mask, sampled[:, ids.shape[1] :], codec.ends))
     tokens = join(parts, codec.pad)
     return Rollout(prompts, size, tokens, _texts(tokens, codec), _finished(tokens, codec))

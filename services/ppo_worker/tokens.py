@@ -110,6 +110,11 @@ def join(parts: Sequence[Tokens], pad_id: int) -> Tokens:
     return Tokens(*(torch.cat(column) for column in zip(*columns, strict=True)))
 
 
+def in_parts(rows: Tensor, size: int) -> list[Tensor]:
+    """Row numbers in parts of a size, the last one of what is left."""
+    return [rows[start : start + size] for start in range(0, len(rows), size)]
+
+
 def _empty_before(mask: Tensor) -> int:
     """Columns before the first one that holds anything; all but one if none does."""
     used = mask.any(dim=0).nonzero()

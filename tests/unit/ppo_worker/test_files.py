@@ -19,7 +19,7 @@ def record(step: int) -> StepRecord:
     return StepRecord(
         step=step,
         model_version="m@1",
-        **dict.fromkeys(names, 1),  # type: ignore[arg-type]
+        **dict.fromkeys(names, 1),
     )
 
 

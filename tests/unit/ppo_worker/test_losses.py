@@ -52,7 +52,7 @@ def test_the_policy_loss_takes_the_worse_of_free_and_clipped(
 
 def test_a_clipped_token_gives_no_gradient_and_a_better_one_is_made_likelier() -> None:
     logprobs = row(math.log(1.5), 0.0).requires_grad_()
-    policy_loss(logprobs, row(0.0, 0.0), row(1.0, 1.0), ALL, 0.2).loss.backward()
+    policy_loss(logprobs, row(0.0, 0.0), row(1.0, 1.0), ALL, 0.2).loss.backward()  # type: ignore[no-untyped-call]
     assert logprobs.grad is not None
     assert logprobs.grad[0].tolist() == [0.0, -0.5]
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import cast
 
 import pytest
 import torch
@@ -134,9 +136,9 @@ def test_one_seed_gives_greedy_text_at_a_low_temperature(folder: Path) -> None:
     policy, codec = load(folder, temperature=1e-4, top_p=1.0)
     text = drawn(policy, codec).texts[0]
     ids = torch.tensor([codec.encode("hi")])
-    best = policy.model.generate(
-        input_ids=ids, attention_mask=torch.ones_like(ids), do_sample=False, temperature=1.0
-    )
+    generate = cast(Callable[..., torch.Tensor], policy.model.generate)
+    mask = torch.ones_like(ids)
+    best = generate(input_ids=ids, attention_mask=mask, do_sample=False, temperature=1.0)
     assert codec.decode(best[0, ids.shape[1] :].tolist()) == text
 
 
@@ -155,7 +157,7 @@ def test_prompts_that_do_not_fit_and_policies_that_are_none_are_refused(
 
 def test_a_chat_template_is_used_where_there_is_one(tmp_path: Path) -> None:
     _, codec = load(save_tiny(tmp_path / "chat", template=CHATML))
-    decode = codec.tokenizer.decode
-    assert decode(codec.encode("Hi")).startswith("<|im_start|>user\nHi<|im_end|>")
-    begun = decode(codec.encode("\n\nHuman: Hi\n\nAssistant: Well"))
+    one = str(codec.tokenizer.decode(codec.encode("Hi")))
+    assert one.startswith("<|im_start|>user\nHi<|im_end|>")
+    begun = str(codec.tokenizer.decode(codec.encode("\n\nHuman: Hi\n\nAssistant: Well")))
     assert begun.endswith("assistant\nWell")
