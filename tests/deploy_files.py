@@ -33,8 +33,14 @@ def compose(variables: Mapping[str, str]) -> dict[str, Any]:
             return text
         raise KeyError(f"{name}: {text}")
 
-    text = _VARIABLE.sub(value, (ROOT / "docker-compose.yml").read_text())
-    loaded: dict[str, Any] = yaml.safe_load(text)
+    def filled(node: Any) -> Any:
+        if isinstance(node, dict):
+            return {key: filled(item) for key, item in node.items()}
+        if isinstance(node, list):
+            return [filled(item) for item in node]
+        return _VARIABLE.sub(value, node) if isinstance(node, str) else node
+
+    loaded: dict[str, Any] = filled(yaml.safe_load((ROOT / "docker-compose.yml").read_text()))
     return loaded
 
 

@@ -9,7 +9,6 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import httpx
 import pytest
@@ -137,7 +136,7 @@ class Platform:
         variable, port = ports.get(name, ("", ""))
         return {variable: self.ports[port]} if variable else {}
 
-    def _moved(self, variables: dict[str, Any]) -> dict[str, str]:
+    def _moved(self, variables: dict[str, str]) -> dict[str, str]:
         return {name: self._move(value) for name, value in variables.items()}
 
     def _move(self, text: str) -> str:
