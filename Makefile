@@ -3,6 +3,7 @@
 
 PYTHON ?= python3
 VENV ?= .venv
+EXTRAS ?= dev
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 CLIENTS := $(VENV)/clients
@@ -28,7 +29,7 @@ install: $(INSTALLED) ## Virtual environment with everything, at the pinned vers
 $(INSTALLED): pyproject.toml constraints.txt tests/s3_server.txt tests/clients/openrlhf.txt tests/clients/verl.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt torch
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[$(EXTRAS)]'
 	test -x $(VENV)/s3-server/bin/python || $(BIN)/python -m venv $(VENV)/s3-server
 	$(VENV)/s3-server/bin/python -m pip install --quiet --requirement tests/s3_server.txt
 	$(BIN)/python -m pip install --quiet --no-deps --upgrade --target $(CLIENTS)/verl --requirement tests/clients/verl.txt

@@ -28,7 +28,7 @@ _OBJECT_STORE_BYTES = (
     80 * 2**20
 )  # nothing that is scored passes through it; Ray's minimum is 75 MiB
 
-_COMMON = {
+COMMON = {
     # One event loop for HTTP and the app: scoring runs in its own thread anyway.
     "RAY_SERVE_RUN_USER_CODE_IN_SEPARATE_THREAD": "0",
     "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "1",
@@ -50,7 +50,7 @@ def local_cluster(settings: ServerSettings) -> Iterator[None]:
     if not haproxy_available():
         logger.warning("no HAProxy here: Ray Serve's own proxy answers, several times slower")
     with claim_ports() as ports, _private_folder() as folder:
-        _set_environment(_COMMON | _local_environment(settings, ports, folder))
+        _set_environment(COMMON | _local_environment(settings, ports, folder))
         import ray
 
         try:
@@ -71,7 +71,7 @@ def local_cluster(settings: ServerSettings) -> Iterator[None]:
 @contextlib.contextmanager
 def joined_cluster(settings: ServerSettings) -> Iterator[None]:
     """The Ray cluster at `address`, whose nodes were all started in HAProxy mode."""
-    _set_environment({"RAY_SERVE_ENABLE_HA_PROXY": "1", **_COMMON})
+    _set_environment({"RAY_SERVE_ENABLE_HA_PROXY": "1", **COMMON})
     import ray
     from ray.exceptions import RayError
 
