@@ -34,6 +34,7 @@ _ANSWERS: dict[str, Source] = {
     "policy_samples_open": "samples",
 }
 _EVALUATION = ("llmbar", "evalbiasbench")
+_COMMON_WORDS = 4000  # a small model learns more of plain texts than of rare words
 _HELD_OUT_PERCENT = 2  # of the prompts of samples and replies
 _LONGEST_PROMPT = 160  # characters; what answers a longer one is learned without it
 _HELD_OUT_TOPICS = re.compile(
@@ -110,8 +111,13 @@ def read_corpus(folder: Path) -> Corpus:
             if normal(row.question) not in measured_elsewhere:
                 part = held_out if _is_held_out(row.question) else train
                 part.extend(_answer(row, source))
-    held_out_arguments = _once(_arguments(judged, HELD_OUT))
-    corpus = Corpus(_once(train), _once(held_out), held_out_arguments)
+    train, held_out = _once(train), _once(held_out)
+    common = _common_words(train)
+    corpus = Corpus(
+        [document for document in train if _is_plain(document, common)],
+        [document for document in held_out if _is_plain(document, common)],
+        _once(_arguments(judged, HELD_OUT)),
+    )
     if not (corpus.train and corpus.held_out and corpus.held_out_arguments):
         raise DataError(f"{folder} has too little prose to train a policy on")
     return corpus
@@ -149,6 +155,18 @@ def _once(documents: Iterable[Document]) -> list[Document]:
     for document in documents:
         found.setdefault(normal(document.text), document)
     return list(found.values())
+
+
+def _common_words(documents: Iterable[Document]) -> set[str]:
+    """The words that most documents have."""
+    counts = Counter(
+        word for document in documents for word in dict.fromkeys(normal(document.text).split())
+    )
+    return {word for word, _ in counts.most_common(_COMMON_WORDS)}
+
+
+def _is_plain(document: Document, common: set[str]) -> bool:
+    return document.source == "arguments" or common.issuperset(normal(document.text).split())
 
 
 def _rows(folder: Path, name: str) -> Iterator[_Row]:

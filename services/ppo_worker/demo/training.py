@@ -29,18 +29,18 @@ class Recipe(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     seed: int = 0
-    vocabulary: int = 4096
+    vocabulary: int = 3072
     hidden: int = 256
-    layers: int = 5
+    layers: int = 4
     heads: int = 4
-    intermediate: int = 640
+    intermediate: int = 512
     row_tokens: int = Field(default=256, description="Tokens of a row; it begins with a document.")
     batch_rows: int = Field(default=16, description="Rows of a step.")
     learning_rate: float = Field(default=3e-3, description="Highest; it rises, then falls to 0.")
     warmup_steps: int = 50
     weight_decay: float = 0.1
     passes: dict[Source, tuple[int, ...]] = Field(
-        default={"samples": (1, 1), "replies": (1, 1), "arguments": (2, 8)},
+        default={"samples": (1, 1), "replies": (1, 1), "arguments": (2, 6)},
         description="How often each epoch goes over the texts of a source.",
     )
 
