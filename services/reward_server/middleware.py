@@ -159,7 +159,7 @@ class Gateway:
 
 
 class _Answer:
-    """Passes a reply on, with the request id and the version in its headers."""
+    """Passes a reply on, with request id, version and truncated inputs in its headers."""
 
     def __init__(self, send: Send, request: Request, runtime: Runtime) -> None:
         self._send = send
@@ -174,6 +174,8 @@ class _Answer:
             headers["X-Request-Id"] = self._state.request_id
             answered_by = getattr(self._state, "model", self._versions.serving.card.id)
             headers["X-Assay-Model"] = answered_by
+            if truncated := getattr(self._state, "truncated", 0):
+                headers["X-Assay-Truncated"] = str(truncated)  # most systems' bodies cannot say so
         await self._send(message)
 
 

@@ -6,6 +6,8 @@ split into messages by `text`. Scores are those of `POST /v1/score`, raw unless 
 an activation by name. These routes wait for room and then answer 503; never 429, and never a
 made-up number for a text without a score.
 
+Nothing is cut silently: the header `X-Assay-Truncated` counts the inputs that lost tokens.
+
 On each of them the query may say: `model`, `reward`, `lcb_k`, `policy`, `statistic`, `tap_policy`
 and `tap_step` (`query.Asked`); the path may begin with `/k/KEY` and `/m/name@7`.
 """

@@ -153,6 +153,7 @@ async def answer(
         if texts:
             outputs = await _outputs(runtime, resident, texts, options, with_contrastive)
     _tap(runtime, texts, asked)
+    request.state.truncated = sum(output.truncated for output in outputs)  # for a header
     return Answer(resident.card.id, options.reward, outputs)
 
 

@@ -97,6 +97,13 @@ def test_token_ids_and_truncation_are_honoured(
     assert entry["probs"] == pytest.approx([by_hand(scored)])
 
 
+def test_a_header_counts_the_inputs_that_lost_tokens(http: TestClient) -> None:
+    cut = http.post("/classify", json={"input": ["abc", "a"], "truncate_prompt_tokens": 2})
+    whole = http.post("/classify", json={"input": ["ab", "a"]})
+    assert cut.headers["x-assay-truncated"] == "1"
+    assert "x-assay-truncated" not in whole.headers
+
+
 def test_messages_score_like_the_same_messages_natively(ask: Ask) -> None:
     turns = [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "ho"}]
     group = {"prompt": turns[:1], "completions": [turns[1:]]}
