@@ -10,7 +10,7 @@ import httpx
 import numpy as np
 import pytest
 
-from assay.errors import InvalidInputError, StartupError
+from assay.errors import StartupError
 from reward_server.app import create_app
 from reward_server.composite.plan import Parts, Plan, RuleSpec, Weighing
 from toy import ToyScorer, serving, toy_scores, toy_settings
@@ -206,18 +206,9 @@ WRONG = [
 ]
 
 
-class Picky(ToyScorer):
-    """Refuses an empty text, as a real model does."""
-
-    def encode(self, prompt: Any, completion: Any, **options: Any) -> Any:
-        if not prompt and not completion:
-            raise InvalidInputError("there is no token")
-        return super().encode(prompt, completion, **options)
-
-
 @pytest.mark.parametrize(("path", "body", "field"), WRONG)
 async def test_a_wrong_field_is_named(path: str, body: dict[str, Any], field: str) -> None:
-    async with serving(scorer=Picky()) as http:
+    async with serving() as http:
         reply = await http.post(path, json=body)
     assert reply.status_code == 422, reply.text
     assert field in [error["path"] for error in reply.json()["errors"]]
