@@ -75,6 +75,8 @@ class ToyScorer(Scorer):
     ) -> EncodedInput:
         ids = tuple(ids.encode() if isinstance(ids, str) else ids)
         most = min(LIMIT, max_tokens or LIMIT)
+        if not ids:
+            raise InvalidInputError("there is no token")
         if max(ids) > 255:
             raise InvalidInputError("token ids of this model are 0 to 255")
         if len(ids) > most and truncate == "error":

@@ -33,6 +33,8 @@ _COMMON = {
     "RAY_SERVE_RUN_USER_CODE_IN_SEPARATE_THREAD": "0",
     "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "1",
     "RAY_SERVE_HAPROXY_METRICS_ENABLED": "0",  # the app counts its own requests
+    # The discard port, in place of syslog's: HAProxy's log holds paths, and a path may hold a key.
+    "RAY_SERVE_HAPROXY_LOG_TARGET": "127.0.0.1:9",
     "RAY_SERVE_METRICS_EXPORT_INTERVAL_MS": "10000",
     "RAY_SERVE_HAPROXY_NBTHREAD": "2",
     "RAY_enable_metrics_collection": "0",

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import schemathesis
 from hypothesis import HealthCheck, Phase, given, settings
-from schemathesis import BaseSchema, Case, GenerationMode
+from numpy.typing import NDArray
+from schemathesis import BaseSchema, Case, CheckContext, GenerationMode, Response
 from schemathesis.checks import not_a_server_error
 from schemathesis.specs.openapi.checks import (
     content_type_conformance,
@@ -19,6 +21,7 @@ from schemathesis.specs.openapi.checks import (
 )
 from starlette.testclient import TestClient
 
+from assay.models.scorer import EncodedInput
 from redis_server import RedisServer
 from reward_server.app import create_app
 from toy import ToyScorer, http_server, toy_settings
@@ -112,16 +115,30 @@ def test_every_request_body_has_an_example_that_the_app_accepts_as_valid() -> No
                     assert reply.status_code in (200, 503), (path, reply.text)
 
 
+class FiniteScorer(ToyScorer):
+    """The toy without its NaN for a byte 0, which is a server error by right."""
+
+    def score(self, batch: Sequence[EncodedInput]) -> NDArray[np.float64]:
+        return np.nan_to_num(super().score(batch))
+
+
 @pytest.fixture(scope="module")
 def api() -> Iterator[BaseSchema]:
     """The schema of a server on a real socket with a real Redis."""
     with tempfile.TemporaryDirectory(prefix="assay-") as folder:
         redis = RedisServer(Path(folder))
         redis.start()
-        app = create_app(toy_settings(redis_url=redis.url), ToyScorer())
+        app = create_app(toy_settings(redis_url=redis.url), FiniteScorer())
         with http_server(app) as url:
             yield schemathesis.openapi.from_url(f"{url}/openapi.json")
         redis.stop()
+
+
+def only_waits(ctx: CheckContext, response: Response, case: Case[Any]) -> bool | None:
+    """503 is no fault of a compatible route: a query may ask for a baseline that is not stored."""
+    if case.operation.path in COMPATIBLE_ROUTES and response.status_code == 503:
+        return None
+    return not_a_server_error(ctx, response, case)
 
 
 @pytest.mark.integration
@@ -142,7 +159,7 @@ def test_generated_requests_get_documented_answers(
     def check(case: Case[Any]) -> None:
         case.call_and_validate(
             checks=[
-                not_a_server_error,
+                only_waits,
                 status_code_conformance,
                 content_type_conformance,
                 response_schema_conformance,

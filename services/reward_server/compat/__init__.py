@@ -9,5 +9,7 @@ made-up number for a text without a score.
 Nothing is cut silently: the header `X-Assay-Truncated` counts the inputs that lost tokens.
 
 On each of them the query may say: `model`, `reward`, `lcb_k`, `policy`, `statistic`, `tap_policy`
-and `tap_step` (`query.Asked`); the path may begin with `/k/KEY` and `/m/name@7`.
+and `tap_step` (`query.Asked`). Clients that append a route to a base URL take the same in the path:
+`http://HOST:PORT/k/KEY/m/name@7/q/reward=lcb&lcb_k=2`, each part of it if need be. A body's `model`
+may be the served name, a version of it, or what the server was started with.
 """

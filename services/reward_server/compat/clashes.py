@@ -28,6 +28,7 @@ from reward_server.compat import sglang_bodies as sglang_wire
 from reward_server.compat import tei_bodies as tei_wire
 from reward_server.compat import vllm_bodies as vllm_wire
 from reward_server.compat.errors import Dialect
+from reward_server.compat.query import PARAMETERS
 from reward_server.routes.dependencies import RuntimeDep, StrictJSONRequest, StrictJSONRoute
 from reward_server.routes.score import SCORING_ERRORS
 from reward_server.routes.score import score as native_score
@@ -95,6 +96,7 @@ RerankBody: TypeAlias = Annotated[
     "/classify",
     responses=vllm.ERRORS,
     dependencies=[_noted(classify_dialect)],
+    openapi_extra=PARAMETERS,
     tags=["vLLM", "SGLang"],
 )
 async def classify(
@@ -110,6 +112,7 @@ async def classify(
     "/rerank",
     responses={**tei.ERRORS, **vllm.ERRORS},
     dependencies=[_noted(rerank_dialect)],
+    openapi_extra=PARAMETERS,
     tags=["vLLM", "TEI"],
 )
 async def rerank(
@@ -131,6 +134,7 @@ async def _note_setting(request: Request, runtime: RuntimeDep) -> None:
     "/v1/rerank",
     responses=vllm.ERRORS,
     dependencies=[Depends(_note_setting)],
+    openapi_extra=PARAMETERS,
     tags=["vLLM", "SGLang"],
 )
 async def rerank_v1(

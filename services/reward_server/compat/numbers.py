@@ -38,7 +38,8 @@ def rewards(answer: Answer, inputs: Sequence[Input], *, activated: bool = False)
             fields=tuple(FieldError(path, "no score") for path in paths[:20]),
         )
     numbers = np.array(values, dtype=np.float64)
-    return (sigmoid(numbers) if activated else numbers).tolist()
+    chosen: list[float] = (sigmoid(numbers) if activated else numbers).tolist()
+    return chosen
 
 
 def packed(value: float, dtype: Dtype = "float32", endianness: Endianness = "little") -> bytes:
@@ -47,9 +48,8 @@ def packed(value: float, dtype: Dtype = "float32", endianness: Endianness = "lit
     Raises:
         InvalidInputError: the number is out of the type's range.
     """
-    order = {"big": ">", "little": "<", "native": "="}[endianness]
     with np.errstate(over="ignore"):
-        number = np.array([value]).astype(np.dtype(dtype).newbyteorder(order))
+        number = np.array([value]).astype(np.dtype(dtype).newbyteorder(endianness))
     if not np.isfinite(number).all():
         raise InvalidInputError(f"embed_dtype: the score is out of the range of {dtype}")
     return number.tobytes()

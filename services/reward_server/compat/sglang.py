@@ -19,6 +19,7 @@ from reward_server.compat import core
 from reward_server.compat.core import Input
 from reward_server.compat.errors import describe
 from reward_server.compat.numbers import LABEL, packed, rewards
+from reward_server.compat.query import PARAMETERS
 from reward_server.compat.sglang_bodies import (
     ClassifyBody,
     Embedding,
@@ -60,7 +61,7 @@ async def classify(body: ClassifyBody, request: Request, runtime: Runtime) -> Sc
     return replies[0] if body.is_single else replies
 
 
-@router.post("/v1/classify", responses=ERRORS)
+@router.post("/v1/classify", responses=ERRORS, openapi_extra=PARAMETERS)
 async def classify_v1(body: OpenAIBody, request: Request, runtime: RuntimeDep) -> ClassifyReply:
     """How good is each text."""
     answer, scores = await _score(_inputs(body), body.model, request, runtime)
@@ -73,7 +74,7 @@ async def classify_v1(body: OpenAIBody, request: Request, runtime: RuntimeDep) -
     )
 
 
-@router.post("/v1/embeddings", responses=ERRORS)
+@router.post("/v1/embeddings", responses=ERRORS, openapi_extra=PARAMETERS)
 async def embeddings(body: EmbeddingBody, request: Request, runtime: RuntimeDep) -> EmbeddingReply:
     """How good is each text: the score is the only number of its embedding."""
     answer, scores = await _score(_inputs(body), body.model, request, runtime)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
 from pydantic import Discriminator, Field, Tag, model_validator
@@ -59,7 +60,7 @@ class ClassifyBody(_Common):
         return isinstance(self.text, str) or isinstance(self.input_ids, tuple)
 
     @property
-    def inputs(self) -> list[str] | list[tuple[int, ...]]:
+    def inputs(self) -> Sequence[str | tuple[int, ...]]:
         """The texts or token ids to score."""
         if self.text is not None:
             return [self.text] if isinstance(self.text, str) else self.text

@@ -21,6 +21,7 @@ from reward_server.compat import core
 from reward_server.compat.core import Input
 from reward_server.compat.errors import describe
 from reward_server.compat.numbers import LABEL, rewards
+from reward_server.compat.query import PARAMETERS
 from reward_server.compat.tei_bodies import (
     Info,
     Labels,
@@ -44,7 +45,7 @@ router = APIRouter(route_class=StrictJSONRoute, tags=["TEI"])
 ERRORS = describe("tei")
 
 
-@router.post("/predict", responses=ERRORS)
+@router.post("/predict", responses=ERRORS, openapi_extra=PARAMETERS)
 async def predict(
     body: PredictBody, request: Request, response: Response, runtime: RuntimeDep
 ) -> list[Prediction] | list[list[Prediction]]:

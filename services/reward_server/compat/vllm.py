@@ -21,6 +21,7 @@ from reward_server.compat import core
 from reward_server.compat.core import Input
 from reward_server.compat.errors import describe
 from reward_server.compat.numbers import LABEL, packed, rewards
+from reward_server.compat.query import PARAMETERS
 from reward_server.compat.vllm_bodies import (
     REPLIERS,
     ChatBody,
@@ -66,7 +67,7 @@ async def classify(body: TextBody | ChatBody, request: Request, runtime: Runtime
     )
 
 
-@router.post("/pooling", responses=ERRORS, response_model=PoolingReply)
+@router.post("/pooling", responses=ERRORS, response_model=PoolingReply, openapi_extra=PARAMETERS)
 async def pooling(
     body: PoolingBody, request: Request, runtime: RuntimeDep
 ) -> PoolingReply | Response:
@@ -112,7 +113,7 @@ def _places(body: PoolingBody, numbers: Sequence[bytes]) -> list[dict[str, objec
     ]
 
 
-@router.post("/score", responses=ERRORS)
+@router.post("/score", responses=ERRORS, openapi_extra=PARAMETERS)
 async def score(body: ScoreBody, request: Request, runtime: RuntimeDep) -> ScoreReply:
     """How good is each document as a reply to its query."""
     queries = body.queries * len(body.documents) if len(body.queries) == 1 else body.queries
@@ -131,7 +132,7 @@ async def score(body: ScoreBody, request: Request, runtime: RuntimeDep) -> Score
     )
 
 
-@router.post("/v2/rerank", responses=ERRORS)
+@router.post("/v2/rerank", responses=ERRORS, openapi_extra=PARAMETERS)
 async def rerank(body: RerankBody, request: Request, runtime: RuntimeDep) -> RerankReply:
     """Which document is the best reply to the query: the best first."""
     inputs = rerank_inputs(body)

@@ -83,7 +83,8 @@ class InputEncoder:
     ) -> EncodedInput:
         """See `Scorer.encode_ids`."""
         if isinstance(ids, str):
-            ids = self.tokenizer(ids, add_special_tokens=False)["input_ids"]
+            given = self.tokenizer(ids, add_special_tokens=False)["input_ids"]
+            return self.encode_ids(given, truncate=truncate, max_tokens=max_tokens)
         if not ids:
             raise InvalidInputError("there is no token")
         if not 0 <= min(ids) <= max(ids) < len(self.tokenizer):

@@ -44,7 +44,7 @@ def or_none(values: Values) -> list[Any]:
         values: shape [rows], or [rows, members].
     """
     rows = values[:, None] if values.ndim == 1 else values
-    gaps = np.isnan(rows).any(axis=1)
+    gaps = np.asarray(np.isnan(rows).any(axis=1))
     return [None if gap else row for row, gap in zip(values.tolist(), gaps, strict=True)]
 
 

@@ -12,11 +12,11 @@ What a template writes by itself is no part of a message: Llama 3.1's dates, Qwe
 message, the empty `<think>` block of Qwen3. A system message that a template puts into the first
 user turn (Gemma, Mistral) stays there, and white space that a template strips is lost.
 
-An assistant turn without its end token was cut by the token limit: it gets none here either. A
-text that is not recognised, or that does not end in an assistant turn, is scored as it stands,
-like `{"prompt": "", "raw": true}`, and has no baseline. Where the prompt comes apart, what follows
-it is the completion, and a prompt in no template is a plain string. A completion that comes apart
-is whole.
+An assistant turn without its end token was cut by the token limit: it gets none here either
+(`<|endoftext|>` is taken for padding). A text that is not recognised, or that does not end in an
+assistant turn, is scored as it stands, like `{"prompt": "", "raw": true}`, and has no baseline.
+Where the prompt comes apart, what follows it is the completion, and a prompt in no template is a
+plain string. A completion that comes apart is whole.
 """
 
 from __future__ import annotations
@@ -105,10 +105,14 @@ def read(text: str, rules: Rules) -> Reading:
 def read_after(prompt: str, text: str, rules: Rules) -> Reading:
     """Split a full text where its prompt ends; like `read` if it begins with another prompt."""
     start, body = _without_front(prompt), _without_front(text)
-    if not body.startswith(start):
-        return read(text, rules)
-    at = len(text) - len(body) + len(start)
-    return _split_at(text[:at], text[at:], rules)
+    if not body.startswith(start):  # some tokenizers write a space after BOS
+        shown, body = start.lstrip(" "), body.lstrip(" ")
+        if not body.startswith(shown):
+            return read(text, rules)
+        body = start[: len(start) - len(shown)] + body
+    rest = body[len(start) :]
+    front = start if rules.strip_special_tokens else text[: len(text) - len(rest)]
+    return _split_at(front, rest, rules)
 
 
 def read_apart(prompt: Prompt, completion: Completion, rules: Rules) -> Reading:

@@ -41,12 +41,10 @@ class ExactMatch(Inbound):
     def _answer(self, completion: str) -> str | None:
         if self.answer is None:
             return completion
-        last = None
-        for last in re.finditer(self.answer, completion):
-            pass
-        if last is None:
+        matches = list(re.finditer(self.answer, completion))
+        if not matches:
             return None
-        answer: str | None = last[1] if last.re.groups else last[0]
+        answer: str | None = matches[-1][1 if matches[-1].re.groups else 0]
         return answer
 
     def _plain(self, text: str) -> str:

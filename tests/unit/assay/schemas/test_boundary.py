@@ -147,6 +147,10 @@ def as_prompt(turns: list[dict[str, str]]) -> str:
 def test_a_prompt_in_no_template_ends_where_the_client_says() -> None:
     text = "<s>What is 2+2? It is 4.<|im_end|><|endoftext|>"
     assert read_after("What is 2+2?", text, AUTO) == Reading("What is 2+2?", " It is 4.")
+    spaced = text.replace("<s>", "<s> ")
+    assert read_after("What is 2+2?", spaced, AUTO) == Reading("What is 2+2?", " It is 4.")
+    as_it_is = read_after("What is 2+2?", text, Rules(strip_special_tokens=False))
+    assert as_it_is == Reading("<s>What is 2+2?", " It is 4.<|im_end|><|endoftext|>")
     # A text that begins with another prompt is not cut at that prompt's length.
     assert read_after("What is 3+3?", text, AUTO) == read(text, AUTO)
 

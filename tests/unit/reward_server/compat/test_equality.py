@@ -54,7 +54,7 @@ def post(http: TestClient, path: str, **body: object) -> Any:
 def test_a_conversation_scores_the_same_as_messages_text_and_token_ids(
     http: TestClient, folder: Path
 ) -> None:
-    tokenizer = AutoTokenizer.from_pretrained(folder)
+    tokenizer: Any = AutoTokenizer.from_pretrained(folder)
     text = tokenizer.apply_chat_template(TURNS, tokenize=False)
     ids = tokenizer.apply_chat_template(TURNS, tokenize=True, return_dict=True)["input_ids"]
     answers = [

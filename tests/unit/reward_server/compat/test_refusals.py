@@ -10,7 +10,7 @@ import json
 import socket
 import threading
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import httpx
 import pytest
@@ -48,7 +48,16 @@ each_route = pytest.mark.parametrize(("path", "body", "shape"), ROUTES)
 each_own_path = pytest.mark.parametrize(("path", "body", "shape"), OWN_PATHS)
 
 
-def message(reply: httpx.Response, shape: Shape) -> str:
+class Reply(Protocol):
+    """What both clients of these tests give."""
+
+    @property
+    def status_code(self) -> int: ...
+
+    def json(self) -> Any: ...
+
+
+def message(reply: Reply, shape: Shape) -> str:
     """What an error says, once its form is checked."""
     body: dict[str, Any] = reply.json()
     if shape == "tei":

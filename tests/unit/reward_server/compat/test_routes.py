@@ -10,8 +10,9 @@ import httpx
 import numpy as np
 import pytest
 
-from assay.errors import InvalidInputError, StartupError
+from assay.errors import StartupError
 from reward_server.app import create_app
+from reward_server.composite.plan import Parts, Plan, RuleSpec, Weighing
 from toy import ToyScorer, serving, toy_scores, toy_settings
 
 pytestmark = pytest.mark.anyio
@@ -156,6 +157,34 @@ async def test_nemo_gym_messages_and_tool_calls_are_read() -> None:
     assert bytes(text.ids).decode() == "\n\nS\n\nHuman: U\n\nAssistant:\nT\nA"
 
 
+async def test_nemo_gym_marks_a_row_without_a_score() -> None:
+    """By a rule, which gives none without a label; verifiers asks for an error instead."""
+    plan = Plan(
+        served=Weighing("toy", 1.0, "none"),
+        companions=(),
+        rules=(RuleSpec("exact_match", "exact_match", 5.0, {}),),
+    )
+    app = create_app(toy_settings(), ToyScorer(), parts=Parts(plan, {}))
+    transport = httpx.ASGITransport(app=app, raise_app_exceptions=False)
+    async with (
+        app.router.lifespan_context(app),
+        httpx.AsyncClient(transport=transport, base_url="http://toy") as http,
+    ):
+        marked = (await http.post("/verify", json=ROW)).json()
+        refused = await http.post("/q/no_score=error/verify", json=ROW)
+        slime = await http.post("/rm", json=SAMPLE)
+        judged = [
+            (await http.post("/verify", json={**ROW, name: ANSWER})).json()
+            for name in ("label", "ground_truth", "expected_answer")
+        ]
+    assert marked == {**ROW, "reward": 0.0, "_ng_failure_class": "judge_failed"}
+    assert (refused.status_code, slime.status_code) == (503, 503)
+    parts = {"toy": pytest.approx(MEMBERS.mean()), "exact_match": 5.0}
+    for row in judged:
+        assert row["reward_components"] == parts
+        assert row["reward"] == pytest.approx(MEMBERS.mean() + 5.0)
+
+
 WRONG = [
     ("/get_reward", {}, "query"),
     ("/get_reward", {"query": "text"}, "query"),
@@ -177,18 +206,9 @@ WRONG = [
 ]
 
 
-class Picky(ToyScorer):
-    """Refuses an empty text, as a real model does."""
-
-    def encode(self, prompt: Any, completion: Any, **options: Any) -> Any:
-        if not prompt and not completion:
-            raise InvalidInputError("there is no token")
-        return super().encode(prompt, completion, **options)
-
-
 @pytest.mark.parametrize(("path", "body", "field"), WRONG)
 async def test_a_wrong_field_is_named(path: str, body: dict[str, Any], field: str) -> None:
-    async with serving(scorer=Picky()) as http:
+    async with serving() as http:
         reply = await http.post(path, json=body)
     assert reply.status_code == 422, reply.text
     assert field in [error["path"] for error in reply.json()["errors"]]
@@ -277,7 +297,10 @@ async def test_keys_hold_and_come_in_the_path_too(path: str, body: dict[str, Any
                 (f"/m/toy/k/reader{path}", {}),
             )
         ]
+        metrics = (await http.get("/k/reader/metrics")).text
     assert statuses == [401, 401, 401, 403, 200, 200, 200]
+    assert path in metrics
+    assert not any(key in metrics for key in ("/k/", "nobody", "writer"))
 
 
 async def test_a_key_over_its_rate_waits_and_then_gets_503() -> None:
