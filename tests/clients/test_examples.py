@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import re
 import shlex
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -28,16 +30,21 @@ CHAT = [{"role": "user", "content": "What is 2 + 2?"}]
 
 
 @pytest.fixture(autouse=True)
-def at_server(url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As a user has it: the URL in the environment, files in a folder of his own."""
+def at_server(url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """As a user has it: the URL in the environment, files in a folder of their own."""
     monkeypatch.setenv("ASSAY_URL", url)
     monkeypatch.chdir(tmp_path)
+    yield
+    for made in (slime._rewarder, integration._async_rewarder):
+        made.cache_clear()
+    gc.collect()
 
 
 @pytest.mark.filterwarnings("default")  # what TRL and torch warn of is theirs
 def test_trl(url: str, policy: Path) -> None:
     code = example("TRL", url).replace("Qwen/Qwen3-0.6B", str(policy))
-    code = code.replace("max_steps=100", "max_steps=1, max_completion_length=8, report_to='none'")
+    small = "max_steps=1, max_completion_length=8, report_to='none', use_cpu=True, bf16=False"
+    code = code.replace("max_steps=100", small)
     names: dict[str, Any] = {}
     exec(code, names)  # noqa: S102 - the README's own lines
     logged = names["trainer"].state.log_history[-1]
@@ -66,14 +73,12 @@ def test_verl(url: str, policy: Path, tokenizer: PreTrainedTokenizerBase) -> Non
         )
 
     result = asyncio.run(scored())
-    integration._async_rewarder.cache_clear()
     expected = native_score(url, CHAT, "It is 4.", aggregate="lcb")["score"]
     assert result["reward_score"] == pytest.approx(expected, abs=1e-5)
 
 
 def test_slime(url: str, capsys: pytest.CaptureFixture[str]) -> None:
     exec(example("slime", url), {})  # noqa: S102 - the README's own lines
-    slime._rewarder.cache_clear()
     printed = json.loads(capsys.readouterr().out.replace("'", '"'))
     expected = native_score(url, "What is 2 + 2?", "It is 4.")["score"]
     assert printed["score"] == pytest.approx(expected, abs=1e-5)

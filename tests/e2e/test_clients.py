@@ -46,9 +46,15 @@ def templated(prompt: str, completion: str) -> tuple[str, str]:
     return start, f"{start}{completion}<|im_end|>"
 
 
-def asked_at_once(score: Score) -> list[float]:
+def asked_at_once(score: Score, *closes: Callable[[], Awaitable[None]]) -> list[float]:
+    """All pairs, in an event loop of their own; connections are closed in it."""
+
     async def run() -> list[float]:
-        return await asyncio.gather(*(score(*pair) for pair in PAIRS))
+        try:
+            return await asyncio.gather(*(score(*pair) for pair in PAIRS))
+        finally:
+            for close in closes:
+                await close()
 
     return asyncio.run(run())
 
@@ -88,8 +94,8 @@ def test_verls_function_mode(up: Server, expected: list[float], tmp_path: Path) 
         "reward_kwargs": {"url": up.url},
     }
     config = verl_config(tmp_path, custom_reward_function=function)
-    check(asked_at_once(verl_score(config, None, tokenizer)), expected)
-    integration._async_rewarder.cache_clear()
+    close = integration._async_rewarder(url=up.url).aclose
+    check(asked_at_once(verl_score(config, None, tokenizer), close), expected)
 
 
 def verl_score(config: Any, address: str | None, tokenizer: Any) -> Score:
@@ -115,7 +121,7 @@ def test_trls_reward_function(up: Server, expected: list[float]) -> None:
         assert value is not None
         return value
 
-    check(asked_at_once(score), expected)
+    check(asked_at_once(score, reward.aclose), expected)
 
 
 def test_huggingface_hub(up: Server, expected: list[float]) -> None:
@@ -125,22 +131,22 @@ def test_huggingface_hub(up: Server, expected: list[float]) -> None:
         result: Any = await client.text_classification(templated(prompt, completion)[1])
         return float(result.score)
 
-    check(asked_at_once(score), expected)
+    check(asked_at_once(score, client.close), expected)
 
 
 @pytest.mark.parametrize("system", ["slime", "nemo_gym"])
 def test_what_slime_and_nemo_gym_send(up: Server, expected: list[float], system: str) -> None:
     """slime is in no registry, and NeMo-Gym's row is what verifiers makes of it."""
+    client = httpx.AsyncClient(base_url=up.url, timeout=60)
 
     async def score(prompt: str, completion: str) -> float:
         path, body = REQUESTS[system](prompt, completion)
-        async with httpx.AsyncClient(timeout=60) as client:
-            reply = await client.post(f"{up.url}{path}", json=body)
+        reply = await client.post(path, json=body)
         assert reply.status_code == 200, reply.text
         value = reply.json()
         return float(value if system == "slime" else value["reward"])
 
-    check(asked_at_once(score), expected)
+    check(asked_at_once(score, client.aclose), expected)
 
 
 def slime_request(prompt: str, completion: str) -> tuple[str, dict[str, Any]]:
