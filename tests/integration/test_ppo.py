@@ -18,6 +18,7 @@ from assay.errors import DataError, ScoringError, StartupError
 from online_trainer import read_jsonl
 from ppo_runs import STEPS, forked, save_task, settings
 from ppo_worker.checkpoint import read_checkpoint
+from ppo_worker.metrics import Event, StepRecord, read_rows
 from ppo_worker.report import write_report
 from ppo_worker.run import train
 from redis_server import RedisServer
@@ -164,10 +165,12 @@ def test_a_killed_run_goes_on_to_the_same_tensors_and_the_same_samples(
     train(straight, None)
     before = stream(redis_server)
     worker = forked(killed)
-    until(lambda: len(read_jsonl(killed.folder / "steps.jsonl")) > 1, 60, "two steps")
+    until(lambda: len(read_rows(killed.folder / "steps.jsonl", StepRecord)) > 1, 60, "two steps")
     worker.kill()
     worker.join()
-    assert len(read_jsonl(killed.folder / "steps.jsonl")) < 5, "it was not killed in time"
+    assert len(read_rows(killed.folder / "steps.jsonl", StepRecord)) < 5, (
+        "it was not killed in time"
+    )
     train(killed, None)
     assert_equal(tensors(killed.folder), tensors(straight.folder))
     assert [row["step"] for row in read_jsonl(killed.folder / "steps.jsonl")] == [1, 2, 3, 4, 5]
@@ -206,7 +209,7 @@ def test_a_server_that_restarts_with_another_version_is_waited_for(
 
 
 def kinds(run: Path) -> list[str]:
-    return [event["kind"] for event in read_jsonl(run / "events.jsonl")]
+    return [event.kind for event in read_rows(run / "events.jsonl", Event)]
 
 
 def test_a_completion_without_a_score_is_left_out_and_counted(task: Path, tmp_path: Path) -> None:
