@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
@@ -111,10 +112,17 @@ def wait_for_two(port: int) -> None:
     until(both, 20, f"two replicas behind {port}")
 
 
-def test_replicas_on_two_nodes_answer_behind_each_of_them(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    model = save_family("bert", tmp_path / "tiny")
+@dataclass(frozen=True)
+class Cluster:
+    """Two nodes; the second one's ingress has a port of its own, as they share a machine."""
+
+    address: str
+    worker_port: int
+    nodes: tuple[psutil.Process, psutil.Process]
+
+
+@pytest.fixture
+def cluster(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Cluster]:
     with (
         tempfile.TemporaryDirectory(prefix="assay-", ignore_cleanup_errors=True) as short,
         claim_ports() as ports,
@@ -122,34 +130,34 @@ def test_replicas_on_two_nodes_answer_behind_each_of_them(
         for name, value in variables(ports, Path(short)).items():
             monkeypatch.setenv(name, value)
         first = ports.replicas[0] + 60
-        address = f"127.0.0.1:{first}"
-        head = (
-            "head",
-            f"--port={first}",
-            f"--temp-dir={short}/ray",
-            f"--ray-client-server-port={first + 4}",
-        )
+        head = [f"--port={first}", f"--temp-dir={short}/ray"]
+        head += [f"--ray-client-server-port={first + 4}"]
         other = {
             "RAY_SERVE_WORKER_PROXY_HTTP_PORT": str(first + 1),
             "RAY_SERVE_HAPROXY_STATS_PORT": str(first + 2),
             "RAY_SERVE_HAPROXY_METRICS_PORT": str(first + 3),
         }
-        argv = ["assay", "serve", "--address", address, "--keys", "key", "--model", str(model)]
-        argv += ["--replicas", "2", "--cpus-per-replica", "0.6", "--shared-store"]
-        argv += ["--home", str(tmp_path)]
+        address = f"127.0.0.1:{first}"
         with (
-            node("head", *head, folder=tmp_path) as one,
+            node("head", "head", *head, folder=tmp_path) as one,
             node("other", address, folder=tmp_path, **other) as two,
-            started(argv, free_port(), tmp_path) as server,
         ):
-            server.wait_ready()
-            assert (replicas(one), replicas(two)) == (1, 1)
-            for port in (server.port, first + 1):
-                wait_for_two(port)
-                reply = httpx.post(
-                    f"http://127.0.0.1:{port}/v1/score", json=score_body(["good"]), headers=KEY
-                )
-                assert reply.json()["model"] == "tiny@1"
-            server.interrupt()
-            assert server.process.wait(60) == 0
-            assert "Traceback" not in server.output()
+            yield Cluster(address, first + 1, (one, two))
+
+
+def test_replicas_on_two_nodes_answer_behind_each_of_them(cluster: Cluster, tmp_path: Path) -> None:
+    model = save_family("bert", tmp_path / "tiny")
+    argv = ["assay", "serve", "--address", cluster.address, "--shared-store", "--keys", "key"]
+    argv += ["--replicas", "2", "--cpus-per-replica", "0.6", "--model", str(model)]
+    with started([*argv, "--home", str(tmp_path)], free_port(), tmp_path) as server:
+        server.wait_ready()
+        assert [replicas(each) for each in cluster.nodes] == [1, 1]
+        for port in (server.port, cluster.worker_port):
+            wait_for_two(port)
+            reply = httpx.post(
+                f"http://127.0.0.1:{port}/v1/score", json=score_body(["good"]), headers=KEY
+            )
+            assert reply.json()["model"] == "tiny@1"
+        server.interrupt()
+        assert server.process.wait(60) == 0
+        assert "Traceback" not in server.output()
