@@ -20,7 +20,7 @@ from pathlib import Path
 
 from assay.errors import StartupError
 from reward_server.ports import PortBlock, claim_ports
-from reward_server.settings import ServerSettings
+from reward_server.settings import ServerSettings, is_loopback
 
 logger = logging.getLogger(__name__)
 
@@ -81,10 +81,25 @@ def joined_cluster(settings: ServerSettings) -> Iterator[None]:
         reason = str(error).splitlines()[0]
         raise StartupError(f"cannot join the Ray cluster at {settings.address}: {reason}") from None
     try:
+        nodes = [node for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]
+        check_host(settings.host, {node["NodeManagerAddress"] for node in nodes})
         _check_haproxy_mode()
         yield
     finally:
         ray.shutdown()
+
+
+def check_host(host: str, machines: set[str]) -> None:
+    """Replicas listen where the ingress does: one machine has to reach those of another.
+
+    Raises:
+        StartupError: several machines, and a host that only one of them reaches.
+    """
+    if len(machines) > 1 and is_loopback(host):
+        raise StartupError(
+            f"host {host} keeps the {len(machines)} machines of the Ray cluster from reaching each "
+            "other's replicas: set --host 0.0.0.0"
+        )
 
 
 def haproxy_available() -> bool:

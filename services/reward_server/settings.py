@@ -166,7 +166,7 @@ class ServerSettings(StoreSettings):
             )
         if self.max_replicas is not None and self.max_replicas < self.replicas:
             raise ValueError(f"max_replicas {self.max_replicas} is below replicas {self.replicas}")
-        if not self.keyring.keys and not _is_loopback(self.host):
+        if not self.keyring.keys and not is_loopback(self.host):
             raise ValueError(
                 f"host {self.host} can be reached from outside and no keys are set: "
                 "set ASSAY_KEYS, or bind 127.0.0.1"
@@ -198,7 +198,8 @@ class ServerSettings(StoreSettings):
         return Path(url.removeprefix("file://")).expanduser().absolute()
 
 
-def _is_loopback(host: str) -> bool:
+def is_loopback(host: str) -> bool:
+    """Whether only this machine reaches what is bound there."""
     if host == "localhost":
         return True
     try:

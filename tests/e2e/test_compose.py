@@ -162,12 +162,9 @@ def platform() -> Iterator[Platform]:
 
 
 def test_the_commands_of_the_compose_file_make_a_platform(platform: Platform) -> None:
-    platform.start("redis")
-    platform.wait_healthy("redis")
-    platform.start("reward_server")
-    platform.start("trainer")
-    platform.wait_healthy("reward_server")
-    platform.wait_healthy("trainer")
+    for name in ("redis", "reward_server", "trainer"):
+        platform.start(name)
+        platform.wait_healthy(name)
     worker = platform.start("ppo_worker")
     assert worker.wait(200) == 0, platform.log("ppo_worker").read_text()
 
