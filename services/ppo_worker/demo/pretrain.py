@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 
 _MANIFEST = "manifest.json"
 _NEW_TOKENS = 56
-_REAL_TEXTS, _SAMPLES_EACH = 400, 8  # of the answers kept back; of each prompt
+_REAL_TEXTS = 200  # of the answers kept back
+_HELD_OUT_EACH, _TRAINING_EACH = 8, 2  # completions of a prompt
 
 
 class Manifest(BaseModel):
@@ -86,10 +87,10 @@ def figures(
         "arguments of people, held-out topics": corpus.held_out_arguments,
         "answers to held-out prompts": corpus.held_out[:_REAL_TEXTS],
         "the policy, held-out topics": sample(
-            model, tokenizer, held_out_prompts(), each=_SAMPLES_EACH
+            model, tokenizer, held_out_prompts(), each=_HELD_OUT_EACH
         ),
         "the policy, training topics": sample(
-            model, tokenizer, training_prompts(), each=_SAMPLES_EACH
+            model, tokenizer, training_prompts(), each=_TRAINING_EACH
         ),
     }
     return {name: measure(model, tokenizer, found, learned) for name, found in sets.items()}

@@ -35,9 +35,9 @@ class Recipe(BaseModel):
     heads: int = 4
     intermediate: int = 512
     row_tokens: int = Field(default=256, description="Tokens of a row; it begins with a document.")
-    batch_rows: int = Field(default=16, description="Rows of a step.")
+    batch_rows: int = Field(default=8, description="Rows of a step.")
     learning_rate: float = Field(default=3e-3, description="Highest; it rises, then falls to 0.")
-    warmup_steps: int = 50
+    warmup_steps: int = 60
     weight_decay: float = 0.1
     passes: dict[Source, tuple[int, ...]] = Field(
         default={"samples": (1, 1), "replies": (1, 1), "arguments": (2, 6)},
