@@ -175,7 +175,7 @@ def _means(group: GroupScores, settings: RewardSettings) -> list[float | None]:
     if settings.reward != "lcb" or group.std is None:
         return list(group.scores)
     return [
-        None if score is None else score + settings.lcb_k_or_one * std
+        None if score is None or std is None else score + settings.lcb_k_or_one * std
         for score, std in zip(group.scores, group.std, strict=True)
     ]
 

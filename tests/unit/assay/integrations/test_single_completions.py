@@ -66,9 +66,10 @@ def test_verl_gets_a_dict_of_numbers(serve: Serve, sync: bool, key: str) -> None
 
 def test_verls_reward_kwargs_are_settings(serve: Serve) -> None:
     server = serve()
-    call = {"data_source": "d", "solution_str": "abc", "ground_truth": None}
     result = verl.compute_score_sync(
-        **call,
+        data_source="d",
+        solution_str="abc",
+        ground_truth=None,
         extra_info={"text": "p", "index": 3, "min_global_steps": 9},
         prompt_key="text",
         reward_router_address="unused",
