@@ -9,7 +9,10 @@ from typing import Any
 import datasets
 import pytest
 import torch
-from trl import GRPOConfig, GRPOTrainer, RLOOConfig, RLOOTrainer
+from trl.trainer.grpo_config import GRPOConfig
+from trl.trainer.grpo_trainer import GRPOTrainer
+from trl.trainer.rloo_config import RLOOConfig
+from trl.trainer.rloo_trainer import RLOOTrainer
 
 from assay.integrations.trl import AssayReward, AsyncAssayReward
 from native import native_score

@@ -1,4 +1,4 @@
-"""One `assay up` with the default model, for all tests that only ask it."""
+"""`assay up` with the default model, for tests that only ask it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 from serving import Server, free_port, started
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """`assay up` as `make up` runs it; a body may name any model, as verl's does."""
     with tempfile.TemporaryDirectory(prefix="assay-") as home, pytest.MonkeyPatch.context() as set_:

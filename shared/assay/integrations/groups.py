@@ -69,13 +69,13 @@ class Rewarded:
     Attributes:
         rewards: by the mode; None = a rule gave no score.
         scores: mean over members, whatever the mode; None likewise.
-        std: over members; None with one member or without calibration.
+        std: over members; None with one member or without calibration, or without a score.
         model: the version that scored, `name@7`.
     """
 
     rewards: list[float | None]
     scores: list[float | None]
-    std: list[float] | None
+    std: list[float | None] | None
     model: str
 
     @property

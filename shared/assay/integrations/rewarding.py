@@ -15,6 +15,7 @@ from assay.errors import (
     AssayError,
     ForbiddenError,
     InvalidInputError,
+    NotFoundError,
     ServerUnreachableError,
     UnauthorizedError,
 )
@@ -66,10 +67,16 @@ class Rewarder:
         return results
 
     def temperature(self, model: str) -> float:
-        """T of a version's calibration; 1 without one. Asked for once per version."""
+        """T of a version's calibration; 1 without one, or if it has left memory since it answered.
+
+        Asked for once per version.
+        """
         if model not in self._temperatures:
-            with _remedies(self.settings):
-                calibration = self._client.model(model).assay.calibration
+            try:
+                with _remedies(self.settings):
+                    calibration = self._client.model(model).assay.calibration
+            except NotFoundError:
+                return 1.0
             self._temperatures[model] = calibration.temperature if calibration else 1.0
         return self._temperatures[model]
 
@@ -175,7 +182,7 @@ def _means(group: GroupScores, settings: RewardSettings) -> list[float | None]:
     if settings.reward != "lcb" or group.std is None:
         return list(group.scores)
     return [
-        None if score is None else score + settings.lcb_k_or_one * std
+        None if score is None or std is None else score + settings.lcb_k_or_one * std
         for score, std in zip(group.scores, group.std, strict=True)
     ]
 

@@ -31,8 +31,12 @@ class Sample(Protocol):
     prompt: Text
     response: str
     label: Any
-    status: Status
     group_index: int | None
+
+    @property
+    def status(self) -> Status:
+        """How it ended."""
+        ...
 
 
 class Arguments(Protocol):

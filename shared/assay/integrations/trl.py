@@ -23,7 +23,7 @@ class TrainerState(Protocol):
 
 
 LogMetric = Callable[[str, float], None]
-LogExtra = Callable[[str, list[float]], None]
+LogExtra = Callable[[str, list[float | None]], None]
 
 
 class AssayReward:
@@ -149,9 +149,10 @@ def _log(
     results: Sequence[Rewarded], log_metric: LogMetric | None, log_extra: LogExtra | None
 ) -> None:
     std = [value for result in results for value in result.std or ()]
+    known = [value for value in std if value is not None]
     if log_metric is not None and results:
         log_metric("assay/version", float(results[0].version))
-    if log_metric is not None and std:
-        log_metric("assay/std", fmean(std))
+    if log_metric is not None and known:
+        log_metric("assay/std", fmean(known))
     if log_extra is not None and std:
         log_extra("assay_std", std)

@@ -23,7 +23,7 @@ PROMPT = "What is 2 + 2?"
 ROW = {"responses_create_params": {"input": [{"role": "user", "content": PROMPT}]}, "id": 3}
 
 
-class Question(vf.Task):
+class Question(vf.Task):  # type: ignore[misc]  # verifiers is not installed here
     """A task whose only reward is the server's."""
 
     assay = make_reward(weight=2.0)

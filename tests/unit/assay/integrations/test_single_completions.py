@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
@@ -10,9 +11,9 @@ from typing import Any, TypeVar
 import pytest
 
 from assay.errors import AssayError, InvalidInputError, ScoringError
-from assay.integrations import slime, verl
+from assay.integrations import openrlhf, slime, verl
 from assay.integrations.tinker import AssayPreferenceModel
-from scripted_server import ScriptedServer, reply
+from scripted_server import Answer, Received, ScriptedServer, length_scores, problem, reply
 
 Serve = Callable[..., ScriptedServer]
 Result = TypeVar("Result")
@@ -23,7 +24,7 @@ QUESTION = [{"role": "user", "content": "2 + 2?"}]
 def fresh() -> Iterator[None]:
     """Modules keep their connections; these are to servers of one test."""
     yield
-    for made in (verl._async_rewarder, verl._rewarder, slime._rewarder):
+    for made in (verl._async_rewarder, verl._rewarder, slime._rewarder, openrlhf._rewarder):
         made.cache_clear()
 
 
@@ -66,9 +67,10 @@ def test_verl_gets_a_dict_of_numbers(serve: Serve, sync: bool, key: str) -> None
 
 def test_verls_reward_kwargs_are_settings(serve: Serve) -> None:
     server = serve()
-    call = {"data_source": "d", "solution_str": "abc", "ground_truth": None}
     result = verl.compute_score_sync(
-        **call,
+        data_source="d",
+        solution_str="abc",
+        ground_truth=None,
         extra_info={"text": "p", "index": 3, "min_global_steps": 9},
         prompt_key="text",
         reward_router_address="unused",
@@ -185,3 +187,34 @@ def test_a_prompt_in_slimes_chat_template_is_read_as_messages(serve: Serve) -> N
     assert server.requests[0].body["groups"] == [
         {"prompt": QUESTION, "completions": ["It is 4."], "finished": [True]}
     ]
+
+
+def test_openrlhfs_lists_have_one_entry_per_query(serve: Serve) -> None:
+    """The version's card is gone, as after two promotions: T is 1."""
+
+    def script(request: Received) -> Answer:
+        gone = problem(404, "not-found")
+        return gone if request.path.startswith("/v1/models/") else length_scores(request)
+
+    server = serve(script)
+    text = "<|im_start|>user\n2 + 2?<|im_end|>\n<|im_start|>assistant\n"
+    given = [f"{text}It is 4.<|im_end|>", "2 + 2 = 4"], [text, "2 + 2 = "], ["4", None]
+    result = openrlhf.reward_func(*given)
+    openrlhf._rewarder().close()
+    assert result == {
+        "rewards": [8.0, 1.0],
+        "scores": [pytest.approx(1 / (1 + math.exp(-8))), pytest.approx(1 / (1 + math.exp(-1)))],
+        "extra_logs": {
+            "assay_score": [8.0, 1.0],
+            "assay_std": [0.5, 0.5],
+            "assay_version": [7.0, 7.0],
+        },
+    }
+    first, second = (r.body["groups"][0] for r in server.requests if r.path == "/v1/score")
+    assert (first["prompt"], first["completions"], first["labels"]) == (
+        QUESTION,
+        ["It is 4."],
+        ["4"],
+    )
+    assert (second["prompt"], second["completions"]) == ("2 + 2 = ", ["4"])
+    assert openrlhf.reward_func([], [], []) == {"rewards": [], "scores": [], "extra_logs": {}}

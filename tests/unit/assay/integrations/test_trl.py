@@ -110,7 +110,7 @@ def test_the_mode_is_a_setting_of_the_environment_or_of_the_call(
 def test_version_and_std_are_logged(serve: Serve, ask: Ask) -> None:
     serve()
     metrics: list[tuple[str, float]] = []
-    columns: list[tuple[str, list[float]]] = []
+    columns: list[tuple[str, list[float | None]]] = []
     ask(
         {},
         prompts=["p", "p"],
