@@ -31,6 +31,7 @@ SMALL = {
         "ASSAY_PAIRS_PER_UPDATE": "4",
         "ASSAY_GROUPS_PER_UPDATE": "2",
         "ASSAY_JOIN_SPAN": "2",
+        "ASSAY_NICE": "0",
         "ASSAY_TORCH_THREADS": "1",
     },
     "ppo_worker": {
@@ -171,7 +172,9 @@ def test_the_commands_of_the_compose_file_make_a_platform(platform: Platform) ->
     def entries_read() -> bool:
         return 'reward_trainer_entries_total{outcome="read"}' in platform.metrics("reward_trainer")
 
-    until(entries_read, 60, "samples of the PPO run at the trainer")
+    until(
+        entries_read, 120, f"samples at the trainer; it said: {platform.log('trainer').read_text()}"
+    )
     pages = platform.metrics("reward_server") + platform.metrics("reward_trainer")
     for query in queries():
         for metric in selected(query) - {"up"}:
