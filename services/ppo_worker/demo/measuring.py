@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field
-from transformers import PreTrainedModel, PreTrainedTokenizerFast
+from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 
 from ppo_worker.demo.corpus import Document
 from ppo_worker.demo.vocabulary import encode
@@ -30,7 +30,7 @@ class Figures(BaseModel):
 
 
 def measure(
-    model: PreTrainedModel,
+    model: LlamaForCausalLM,
     tokenizer: PreTrainedTokenizerFast,
     documents: Sequence[Document],
     training: Iterable[str],
@@ -71,7 +71,7 @@ def _grams(text: str, size: int) -> list[tuple[str, ...]]:
 
 @torch.no_grad()
 def _perplexity(
-    model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, documents: Sequence[Document]
+    model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, documents: Sequence[Document]
 ) -> tuple[float, float]:
     """Per token of the text, and the mean number of its tokens."""
     total, count = 0.0, 0
@@ -87,7 +87,7 @@ def _perplexity(
 
 @torch.no_grad()
 def sample(
-    model: PreTrainedModel,
+    model: LlamaForCausalLM,
     tokenizer: PreTrainedTokenizerFast,
     prompts: Sequence[str],
     *,

@@ -147,7 +147,7 @@ def train(
         tell(Step(number + 1, steps, loss, batch.numel() / (time.perf_counter() - began)))
         if (number + 1) % checkpoint_every == 0 or number + 1 == steps:
             _save(model, optimizer, folder / _CHECKPOINT, identity, number + 1)
-    model.eval()
+    model.train(mode=False)
 
 
 def _step(

@@ -3,23 +3,18 @@ import json
 import pytest
 import torch
 from safetensors import safe_open
-from transformers import (
-    AutoModelForCausalLM,
-    AutoTokenizer,
-    PreTrainedModel,
-    PreTrainedTokenizerBase,
-)
+from transformers import AutoTokenizer, LlamaForCausalLM, PreTrainedTokenizerBase
 
 from ppo_worker.demo.corpus import CREDITS
 from ppo_worker.demo.task import POLICY, held_out_prompts
 
-Loaded = tuple[PreTrainedModel, PreTrainedTokenizerBase]
+Loaded = tuple[LlamaForCausalLM, PreTrainedTokenizerBase]
 
 
 @pytest.fixture(scope="module")
 def policy() -> Loaded:
     """As anybody would load it."""
-    model = AutoModelForCausalLM.from_pretrained(POLICY, dtype=torch.float32)
+    model = LlamaForCausalLM.from_pretrained(POLICY, dtype=torch.float32)
     return model, AutoTokenizer.from_pretrained(POLICY)
 
 
