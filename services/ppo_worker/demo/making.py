@@ -9,6 +9,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, Field
 from transformers import GenerationConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
+from assay.errors import DataError
 from ppo_worker.demo.corpus import CREDITS, Corpus, Document, read_corpus
 from ppo_worker.demo.measuring import Figures, measure, sample
 from ppo_worker.demo.task import held_out_prompts, training_prompts
@@ -48,8 +49,9 @@ def pretrain(
         tell: called after each step.
 
     Raises:
-        DataError: the texts or the checkpoint cannot be used.
+        DataError: the texts or the checkpoint cannot be used, or a folder cannot be written.
     """
+    _make_folders(out, work)
     corpus = read_corpus(data)
     tokenizer = train_tokenizer(_learned(corpus), recipe.vocabulary, recipe.row_tokens)
     encoded = [(document.source, encode(tokenizer, document)) for document in corpus.train]
@@ -71,6 +73,15 @@ def pretrain(
     tokenizer.save_pretrained(out)
     (out / _MANIFEST).write_text(manifest.model_dump_json(indent=2) + "\n", encoding="utf-8")
     return manifest
+
+
+def _make_folders(*folders: Path) -> None:
+    """Before the work, not after it."""
+    for folder in folders:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise DataError(f"{folder} cannot be made: {error.strerror}") from error
 
 
 def figures(
