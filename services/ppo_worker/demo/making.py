@@ -109,7 +109,7 @@ def _learned(corpus: Corpus) -> list[str]:
 def _ready(model: LlamaForCausalLM) -> None:
     """Weights as they ship, and how the policy generates when nothing else is asked for."""
     model.bfloat16()
-    model.generation_config = GenerationConfig(
+    model.generation_config = GenerationConfig(  # type: ignore[no-untyped-call]
         do_sample=True,
         temperature=0.8,
         top_p=0.9,

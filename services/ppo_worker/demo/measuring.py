@@ -98,7 +98,7 @@ def sample(
     torch.manual_seed(seed)
     batch = tokenizer(list(prompts), padding=True, return_tensors="pt")
     inputs = {name: batch[name] for name in ("input_ids", "attention_mask")}
-    sequences = model.generate(**inputs, num_return_sequences=each)
+    sequences = model.generate(**inputs, num_return_sequences=each)  # type: ignore[misc]
     width = batch["input_ids"].shape[1]
     texts = tokenizer.batch_decode(sequences[:, width:], skip_special_tokens=True)
     asked = [prompt for prompt in prompts for _ in range(each)]

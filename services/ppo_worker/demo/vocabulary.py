@@ -65,7 +65,7 @@ def encode(tokenizer: PreTrainedTokenizerFast, document: Document) -> list[array
     """The tokens of a document, once for each of its prompts, its end included."""
 
     def ids(text: str) -> list[int]:
-        return tokenizer.encode(text, add_special_tokens=False)
+        return list(tokenizer.encode(text, add_special_tokens=False))
 
     answer = [*ids(document.text), *ids(END)]
     if not document.prompts:
