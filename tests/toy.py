@@ -103,9 +103,9 @@ async def serving(
 
 
 @contextmanager
-def http_server(app: FastAPI) -> Iterator[str]:
-    """The app on a real socket of this machine; yields its URL."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
+def http_server(app: FastAPI, port: int = 0) -> Iterator[str]:
+    """The app on a real socket of this machine, of any port for 0; yields its URL."""
+    with socket.create_server(("127.0.0.1", port)) as listener:
         server = uvicorn.Server(uvicorn.Config(app, log_level="error"))
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
         thread.start()

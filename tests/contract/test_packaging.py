@@ -58,7 +58,7 @@ def test_the_wheel_holds_the_packages_and_the_default_model(tmp_path: Path) -> N
     (wheel,) = tmp_path.glob("*.whl")
     names = zipfile.ZipFile(wheel).namelist()
     tops = {name.partition("/")[0] for name in names if ".dist-info/" not in name}
-    assert tops == {"assay", "reward_server", "reward_trainer"}
+    assert tops == {"assay", "reward_server", "reward_trainer", "ppo_worker"}
     scripts = {path.as_posix() for path in (ROOT / "shared").rglob("*.lua")}
     assert {path.removeprefix(f"{ROOT}/shared/") for path in scripts} <= set(names)
     assert f"assay/models/embedded/{DEFAULT_MODEL}/1/manifest.json" in names
@@ -95,7 +95,7 @@ def test_compose_and_example_settings_name_real_settings() -> None:
     assert keys.startswith("${ASSAY_KEYS:?")
 
 
-@pytest.mark.parametrize("module", ["assay", "reward_server", "reward_trainer"])
+@pytest.mark.parametrize("module", ["assay", "reward_server", "reward_trainer", "ppo_worker"])
 def test_help_answers_without_the_heavy_half(module: str) -> None:
     lines = ["import runpy", "sys.argv = ['x', '--help']", "try:"]
     lines += [f"    runpy.run_module('{module}', run_name='__main__')"]
