@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field
-from transformers import PreTrainedModel, PreTrainedTokenizerFast
+from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 
 from ppo_worker.demo.corpus import Document
 from ppo_worker.demo.vocabulary import encode
@@ -30,7 +30,7 @@ class Figures(BaseModel):
 
 
 def measure(
-    model: PreTrainedModel,
+    model: LlamaForCausalLM,
     tokenizer: PreTrainedTokenizerFast,
     documents: Sequence[Document],
     training: Iterable[str],
@@ -71,7 +71,7 @@ def _grams(text: str, size: int) -> list[tuple[str, ...]]:
 
 @torch.no_grad()
 def _perplexity(
-    model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, documents: Sequence[Document]
+    model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, documents: Sequence[Document]
 ) -> tuple[float, float]:
     """Per token of the text, and the mean number of its tokens."""
     total, count = 0.0, 0
@@ -87,7 +87,7 @@ def _perplexity(
 
 @torch.no_grad()
 def sample(
-    model: PreTrainedModel,
+    model: LlamaForCausalLM,
     tokenizer: PreTrainedTokenizerFast,
     prompts: Sequence[str],
     *,
@@ -98,7 +98,7 @@ def sample(
     torch.manual_seed(seed)
     batch = tokenizer(list(prompts), padding=True, return_tensors="pt")
     inputs = {name: batch[name] for name in ("input_ids", "attention_mask")}
-    sequences = model.generate(**inputs, num_return_sequences=each)
+    sequences = model.generate(**inputs, num_return_sequences=each)  # type: ignore[misc]
     width = batch["input_ids"].shape[1]
     texts = tokenizer.batch_decode(sequences[:, width:], skip_special_tokens=True)
     asked = [prompt for prompt in prompts for _ in range(each)]

@@ -122,7 +122,7 @@ def train(
         model: random weights.
         rows: `[rows, row_tokens]`; a step takes the next `batch_rows` of them.
         recipe: rates and sizes.
-        folder: for the checkpoint.
+        folder: for the checkpoint; it exists.
         identity: of recipe and texts; a checkpoint of others is refused.
         checkpoint_every: steps between two checkpoints; the last step leaves one too.
         tell: called after each step.
@@ -147,7 +147,7 @@ def train(
         tell(Step(number + 1, steps, loss, batch.numel() / (time.perf_counter() - began)))
         if (number + 1) % checkpoint_every == 0 or number + 1 == steps:
             _save(model, optimizer, folder / _CHECKPOINT, identity, number + 1)
-    model.eval()
+    model.train(mode=False)
 
 
 def _step(
@@ -183,7 +183,6 @@ def _save(
         "model": model.state_dict(),
         "optimizer": optimizer.state_dict(),
     }
-    path.parent.mkdir(parents=True, exist_ok=True)
     draft = path.with_suffix(".tmp")
     torch.save(state, draft)
     draft.replace(path)

@@ -51,7 +51,7 @@ def train_tokenizer(texts: Iterable[str], size: int, longest: int) -> PreTrained
     tokenizer.post_processor = TemplateProcessing(
         single=f"{USER} $A {ASSISTANT}", special_tokens=marks
     )
-    return PreTrainedTokenizerFast(
+    return PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]
         tokenizer_object=tokenizer,
         pad_token=PAD,
         eos_token=END,
@@ -63,8 +63,11 @@ def train_tokenizer(texts: Iterable[str], size: int, longest: int) -> PreTrained
 
 def encode(tokenizer: PreTrainedTokenizerFast, document: Document) -> list[array[int]]:
     """The tokens of a document, once for each of its prompts, its end included."""
-    text = tokenizer.encode(document.text, add_special_tokens=False)
-    end = tokenizer.convert_tokens_to_ids(END)
+
+    def ids(text: str) -> list[int]:
+        return list(tokenizer.encode(text, add_special_tokens=False))
+
+    answer = [*ids(document.text), *ids(END)]
     if not document.prompts:
-        return [array("H", [tokenizer.convert_tokens_to_ids(ASSISTANT), *text, end])]
-    return [array("H", [*tokenizer.encode(prompt), *text, end]) for prompt in document.prompts]
+        return [array("H", [*ids(ASSISTANT), *answer])]
+    return [array("H", [*tokenizer.encode(prompt), *answer]) for prompt in document.prompts]

@@ -20,8 +20,13 @@ def argument(side: tuple[str, str], chosen: str, rejected: str) -> dict[str, str
     return {"prompt": "p", "topic": topic, "stance": stance, "chosen": chosen, "rejected": rejected}
 
 
-def asked(number: int, answer: str = ANSWER) -> dict[str, str]:
-    return {"prompt": f"Question {number}?", "completion": answer.format(f"bend {number} times")}
+def bends(number: int) -> str:
+    """A text of its own for each number, in words that the others have too."""
+    return ANSWER.format(f"bend {number // 10} and {number % 10} times")
+
+
+def asked(number: int, answer: str = "") -> dict[str, str]:
+    return {"prompt": f"Question {number}?", "completion": answer or bends(number)}
 
 
 def write(folder: Path, rows: Mapping[str, Sequence[object]]) -> Path:
@@ -46,14 +51,14 @@ def write(folder: Path, rows: Mapping[str, Sequence[object]]) -> Path:
 
 
 def test_held_out_topics_and_prompts_of_evaluations_are_not_trained_on(tmp_path: Path) -> None:
-    browsers = asked(101, ANSWER.format("freeze {} while I read about Firefox, and they bend"))
+    browsers = asked(101, ANSWER.format("freeze while I read about Firefox"))
     rows = [*(asked(number) for number in range(100)), browsers, asked(102, ANSWER.format("turn"))]
     corpus = read_corpus(
         write(tmp_path, {"policy_samples_open": [*rows, asked(102, ANSWER.format("turn"))]})
     )
     learned = " ".join(document.text for document in corpus.train)
     assert [document.text for document in corpus.held_out_arguments] == [ANSWER.format("freeze")]
-    assert "bend 3 times" not in learned
+    assert bends(3) not in learned
     assert "freeze" not in learned
     assert "dry up" not in learned
     asked_of = [prompt for document in corpus.train for prompt in document.prompts]
@@ -70,6 +75,17 @@ def test_held_out_topics_and_prompts_of_evaluations_are_not_trained_on(tmp_path:
         ),
         ANSWER.format("bend"),
     )
+
+
+def test_answers_with_words_that_are_not_common_are_left_out(tmp_path: Path) -> None:
+    held_out = {document.prompts[0] for document in read_corpus(write(tmp_path, {})).held_out}
+    rare = ANSWER.format("meander")
+    rows = [
+        asked(number, rare if f"Question {number}?" in sorted(held_out)[:1] else "")
+        for number in range(100)
+    ]
+    fewer = read_corpus(write(tmp_path, {"policy_samples_open": rows})).held_out
+    assert {document.prompts[0] for document in fewer} == set(sorted(held_out)[1:])
 
 
 @pytest.mark.parametrize(

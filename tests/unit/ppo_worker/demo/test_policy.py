@@ -3,23 +3,18 @@ import json
 import pytest
 import torch
 from safetensors import safe_open
-from transformers import (
-    AutoModelForCausalLM,
-    AutoTokenizer,
-    PreTrainedModel,
-    PreTrainedTokenizerBase,
-)
+from transformers import AutoTokenizer, LlamaForCausalLM, PreTrainedTokenizerBase
 
 from ppo_worker.demo.corpus import CREDITS
 from ppo_worker.demo.task import POLICY, held_out_prompts
 
-Loaded = tuple[PreTrainedModel, PreTrainedTokenizerBase]
+Loaded = tuple[LlamaForCausalLM, PreTrainedTokenizerBase]
 
 
 @pytest.fixture(scope="module")
 def policy() -> Loaded:
     """As anybody would load it."""
-    model = AutoModelForCausalLM.from_pretrained(POLICY, dtype=torch.float32)
+    model = LlamaForCausalLM.from_pretrained(POLICY, dtype=torch.float32)
     return model, AutoTokenizer.from_pretrained(POLICY)
 
 
@@ -57,7 +52,7 @@ def test_most_of_its_completions_end_by_themselves(policy: Loaded) -> None:
     batch = tokenizer(held_out_prompts(), padding=True, return_tensors="pt")
     inputs = {name: batch[name] for name in ("input_ids", "attention_mask")}
     width = batch["input_ids"].shape[1]
-    completions = model.generate(**inputs)[:, width:]
+    completions = model.generate(**inputs)[:, width:]  # type: ignore[misc]
     ended = (completions == tokenizer.eos_token_id).any(dim=1)
     assert ended.float().mean() >= 0.75
     texts = tokenizer.batch_decode(completions, skip_special_tokens=True)

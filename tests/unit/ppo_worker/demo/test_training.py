@@ -25,6 +25,7 @@ def trained(folder: Path, rows: Tensor, recipe: Recipe = TINY, kill_at: int = 0)
         if step.number == kill_at:
             raise KilledError
 
+    folder.mkdir(exist_ok=True)
     model = new_model(recipe, end=1, pad=0)
     train(model, rows, recipe, folder, identity="texts", checkpoint_every=2, tell=tell)
     return torch.cat([weight.detach().flatten() for weight in model.parameters()])
