@@ -12,6 +12,8 @@ from typing import Any
 
 import pytest
 
+from reward_server.engine.load import load_parts
+from reward_server.settings import ServerSettings
 from serving import Server
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(400)]
@@ -109,6 +111,12 @@ def test_make_commands_are_targets_that_start_what_the_readme_says(command: str)
     )
     expected = "pytest" if command.endswith("test") else "assay up"
     assert expected in shown.stdout
+
+
+def test_the_composite_is_one_that_a_server_starts_with(tmp_path: Path) -> None:
+    (blend,) = (text for kind, text in BLOCKS if kind == "json" and '"rule"' in text)
+    settings = ServerSettings(_env_file=None, home=tmp_path, components=blend)
+    assert load_parts(settings) is not None
 
 
 def test_the_training_command_takes_the_flags_that_are_printed() -> None:
