@@ -77,6 +77,11 @@ class ServerMetrics:
             ("outcome",),
             registry=registry,
         )
+        self.left_out = Counter(
+            "reward_server_untapped_completions_total",
+            "Completions that are no samples: scored raw, or cut by the token limit",
+            registry=registry,
+        )
         self.switches = Counter(
             "reward_server_switches_total", "Switches to another version", registry=registry
         )

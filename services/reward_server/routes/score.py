@@ -47,7 +47,7 @@ async def score(
                 **_tokens(scored, rows),
             )
         )
-    tapped(body.groups)
+    tapped(body.groups, body)
     return ScoreResponse(
         model=resident.card.id,
         format=resident.scorer.format_used(raw=body.raw),
@@ -67,7 +67,7 @@ async def best_of_n(
     for rows in group_rows(body.groups):
         values: Values = aggregate(scored.scores[rows], body.aggregate, body.lcb_k)
         results.append(BestOfN(index=int(np.argmax(values)), scores=values.tolist()))
-    tapped(body.groups)
+    tapped(body.groups, body)
     return BestOfNResponse(model=resident.card.id, results=results)
 
 
