@@ -1,10 +1,13 @@
 .DEFAULT_GOAL := help
-.PHONY: help up test check install format lint types imports wheel unit integration e2e bench clean
+.PHONY: help up test check install format lint types imports wheel unit integration e2e bench test-clients clean
 
 PYTHON ?= python3
 VENV ?= .venv
+EXTRAS ?= dev
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
+CLIENTS := $(VENV)/clients
+AS_BUILT := --only-binary :all: --python-version 3.11 --implementation cp --abi cp311 --platform manylinux1_x86_64
 
 help: ## One line per target
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -20,13 +23,17 @@ check: lint types imports test ## What CI runs: lint, types, import rules, tests
 install: $(INSTALLED) ## Virtual environment with everything, at the pinned versions
 
 # torch first: on its own it takes the build that pip finds for this machine, at the pinned version.
-# The tests' S3 server last, in an environment of its own: it needs an older python-dateutil.
-$(INSTALLED): pyproject.toml constraints.txt tests/s3_server.txt
+# The tests' S3 server in an environment of its own: it needs an older python-dateutil. Trainers that
+# tests talk to last, each in a folder of its own without what it depends on. OpenRLHF's wheel holds
+# Python only, and names a version and a platform all the same.
+$(INSTALLED): pyproject.toml constraints.txt tests/s3_server.txt tests/clients/openrlhf.txt tests/clients/verl.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt torch
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[$(EXTRAS)]'
 	test -x $(VENV)/s3-server/bin/python || $(BIN)/python -m venv $(VENV)/s3-server
 	$(VENV)/s3-server/bin/python -m pip install --quiet --requirement tests/s3_server.txt
+	$(BIN)/python -m pip install --quiet --no-deps --upgrade --target $(CLIENTS)/verl --requirement tests/clients/verl.txt
+	$(BIN)/python -m pip install --quiet --no-deps --upgrade --target $(CLIENTS)/openrlhf $(AS_BUILT) --requirement tests/clients/openrlhf.txt
 	touch $@
 
 format: $(INSTALLED) ## Format the code
@@ -51,6 +58,16 @@ integration: $(INSTALLED) ## Tests with a real Redis or Ray
 
 e2e: $(INSTALLED) ## Tests of the commands
 	$(BIN)/pytest tests/e2e
+
+# Clients whose packages differ from Assay's: each has an environment that lies over Assay's own.
+test-clients: $(CLIENTS)/verifiers/.installed $(CLIENTS)/tinker/.installed ## Clients in environments of their own
+	$(BIN)/pytest -m own_environment tests/clients
+
+$(CLIENTS)/%/.installed: tests/clients/%.txt $(INSTALLED)
+	$(BIN)/python -m venv $(CLIENTS)/$*
+	$(CLIENTS)/$*/bin/python -m pip install --quiet --no-deps --requirement $<
+	$(BIN)/python tests/clients/lie_over.py $(CLIENTS)/$*
+	touch $@
 
 bench: $(INSTALLED) ## Measurements of tests/benchmarks; takes minutes
 	$(BIN)/assay bench serve --data $(or $(ASSAY_DATA),../shared/data)/hh_harmless_base_test.jsonl.gz

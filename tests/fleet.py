@@ -19,6 +19,7 @@ from assay.models.scorer import Scorer
 from assay.registry.store import Store
 from redis_server import RedisServer
 from reward_server.app import create_app
+from reward_server.composite.plan import Parts
 from reward_server.reload.source import VersionSource
 from toy import ToyScorer, toy_scores, toy_settings
 
@@ -135,6 +136,7 @@ class Fleet:
     settings: dict[str, Any] = field(default_factory=dict)
     before_load: Callable[[int], None] = lambda _: None
     made: Callable[[int], Scorer] = lambda version: ToyScorer(version=version)
+    parts: Parts | None = None
 
     async def add(self, url: str | None = None, **settings: Any) -> Replica:
         """Start a replica, and return once it is ready."""
@@ -150,7 +152,10 @@ class Fleet:
         first = aliases.serving or 1
         options = {**self.settings, **settings, "redis_url": url or self.redis.url}
         app = create_app(
-            toy_settings(**options), self.made(first), VersionSource(aliases, store, load)
+            toy_settings(**options),
+            self.made(first),
+            VersionSource(aliases, store, load),
+            self.parts,
         )
         await self.stack.enter_async_context(app.router.lifespan_context(app))
         transport = httpx.ASGITransport(app=app, raise_app_exceptions=False)

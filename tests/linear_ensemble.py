@@ -45,6 +45,7 @@ class LinearEnsemble(Scorer):
         finished: bool = True,
         raw: bool = False,
         truncate: Truncate = "left",
+        max_tokens: int | None = None,
     ) -> EncodedInput:
         as_text(prompt)
         return EncodedInput(tuple(as_completion_text(completion).encode("ascii")))

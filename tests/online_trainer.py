@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from prometheus_client import CollectorRegistry
 
 from assay.models.manifest import Manifest
 from assay.models.saving import save
@@ -21,6 +22,7 @@ from reward_trainer.fit.pairs import Pair
 from reward_trainer.fit.recipe import load_recipe
 from reward_trainer.fit.scorer import StepScorer, model_weights
 from reward_trainer.online.lease import FencedError
+from reward_trainer.online.metrics import TrainerMetrics
 from reward_trainer.online.settings import TrainerSettings
 from reward_trainer.online.starting import train
 from tiny_models import save_family
@@ -128,7 +130,7 @@ class ForkedTrainer:
 def _run(settings: TrainerSettings) -> None:
     torch.set_num_threads(1)
     try:
-        asyncio.run(train(settings))
+        asyncio.run(train(settings, TrainerMetrics(CollectorRegistry())))
     except FencedError:
         os._exit(3)
     os._exit(0)

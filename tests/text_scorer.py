@@ -45,6 +45,7 @@ class TextScorer(Scorer):
         finished: bool = True,
         raw: bool = False,
         truncate: Truncate = "left",
+        max_tokens: int | None = None,
     ) -> EncodedInput:
         return EncodedInput(tuple(f"{as_text(prompt)}\0{as_completion_text(completion)}".encode()))
 
@@ -52,5 +53,26 @@ class TextScorer(Scorer):
         return "concat"
 
     def score(self, batch: Sequence[EncodedInput]) -> NDArray[np.float64]:
-        texts = [bytes(text.ids).decode().split("\0") for text in batch]
-        return np.array([[score(*both) for score in self._members] for both in texts])
+        texts = [bytes(text.ids).decode().partition("\0") for text in batch]  # warm-up: no "\0"
+        return np.array([[score(a, b) for score in self._members] for a, _, b in texts])
+
+
+def telling_scorer(members: int = 3, name: str = "texts@1") -> TextScorer:
+    """A calibrated ensemble that tells any two inputs apart: each character and its place count,
+    and where the prompt ends."""
+
+    def member(number: int) -> Score:
+        def score(prompt: str, completion: str) -> float:
+            text = f"{prompt}\n|{completion}"
+            return sum(ord(c) * (1 + i * (number + 7) % 13) for i, c in enumerate(text)) / 1e4 - 3.0
+
+        return score
+
+    calibration = Calibration(
+        pairs=100,
+        offsets=[0.0] * members,
+        temperature=2.0,
+        quantiles=np.linspace(-10.0, 10.0, 101).tolist(),
+        digest="texts",
+    )
+    return TextScorer(*map(member, range(members)), name=name, calibration=calibration)

@@ -61,11 +61,28 @@ class ToyScorer(Scorer):
         finished: bool = True,
         raw: bool = False,
         truncate: Truncate = "left",
+        max_tokens: int | None = None,
     ) -> EncodedInput:
-        ids = tuple((as_text(prompt) + as_completion_text(completion)).encode())
-        if len(ids) > LIMIT and truncate == "error":
-            raise InvalidInputError(f"{len(ids)} tokens, and the model takes {LIMIT}")
-        return EncodedInput(ids[-LIMIT:], truncated=len(ids) > LIMIT)
+        text = (as_text(prompt) + as_completion_text(completion)).encode()
+        return self.encode_ids(text, truncate=truncate, max_tokens=max_tokens)
+
+    def encode_ids(
+        self,
+        ids: str | Sequence[int],
+        *,
+        truncate: Truncate = "left",
+        max_tokens: int | None = None,
+    ) -> EncodedInput:
+        ids = tuple(ids.encode() if isinstance(ids, str) else ids)
+        most = min(LIMIT, max_tokens or LIMIT)
+        if not ids:
+            raise InvalidInputError("there is no token")
+        if max(ids) > 255:
+            raise InvalidInputError("token ids of this model are 0 to 255")
+        if len(ids) > most and truncate == "error":
+            raise InvalidInputError(f"{len(ids)} tokens, and the model takes {most}")
+        kept = ids[:most] if truncate == "right" else ids[-most:]
+        return EncodedInput(kept, truncated=len(ids) > most)
 
     def format_used(self, *, raw: bool) -> str:
         return "concat"
@@ -103,9 +120,9 @@ async def serving(
 
 
 @contextmanager
-def http_server(app: FastAPI) -> Iterator[str]:
-    """The app on a real socket of this machine; yields its URL."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
+def http_server(app: FastAPI, port: int = 0) -> Iterator[str]:
+    """The app on a real socket of this machine, of any port for 0; yields its URL."""
+    with socket.create_server(("127.0.0.1", port)) as listener:
         server = uvicorn.Server(uvicorn.Config(app, log_level="error"))
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
         thread.start()

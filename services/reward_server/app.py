@@ -12,20 +12,27 @@ from fastapi.openapi.utils import get_openapi
 import assay
 from assay.schemas.problem import Problem
 from reward_server import problems
+from reward_server.compat import clashes, nemo_gym, openrlhf, sglang, slime, tei, vllm
+from reward_server.compat.errors import refusal
 from reward_server.middleware import Gateway
 from reward_server.routes import contrastive, health, models, promotions, score, storage, strength
 from reward_server.runtime import Runtime
 
 if TYPE_CHECKING:
     from assay.models.scorer import Scorer
+    from reward_server.composite.plan import Parts
     from reward_server.reload.source import VersionSource
     from reward_server.settings import ServerSettings
 
-ROUTERS = (score, strength, contrastive, storage, models, promotions, health)
+NATIVE = (score, strength, contrastive, storage, models, promotions, health)
+COMPATIBLE = (openrlhf, slime, nemo_gym, clashes, vllm, sglang, tei)
 
 
 def create_app(
-    settings: ServerSettings, scorer: Scorer, source: VersionSource | None = None
+    settings: ServerSettings,
+    scorer: Scorer,
+    source: VersionSource | None = None,
+    parts: Parts | None = None,
 ) -> FastAPI:
     """Wire one replica: the model behind the routes, with the errors and checks around them.
 
@@ -33,8 +40,9 @@ def create_app(
         settings: what the operator chose.
         scorer: the version that serves at first.
         source: where other versions come from; None = the server serves this version only.
+        parts: what else goes into the scores; None = nothing.
     """
-    runtime = Runtime(settings, scorer, source)
+    runtime = Runtime(settings, scorer, source, parts)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -51,8 +59,8 @@ def create_app(
     )
     app.state.runtime = runtime
     app.add_middleware(Gateway, runtime=runtime)
-    problems.install(app, runtime.metrics)
-    for module in ROUTERS:
+    problems.install(app, runtime.metrics, refusal)
+    for module in (*NATIVE, *COMPATIBLE):
         app.include_router(module.router)
     app.openapi = lambda: _openapi(app)  # type: ignore[method-assign]
     return app

@@ -20,7 +20,7 @@ from pathlib import Path
 
 from assay.errors import StartupError
 from reward_server.ports import PortBlock, claim_ports
-from reward_server.settings import ServerSettings
+from reward_server.settings import ServerSettings, is_loopback
 
 logger = logging.getLogger(__name__)
 
@@ -28,11 +28,13 @@ _OBJECT_STORE_BYTES = (
     80 * 2**20
 )  # nothing that is scored passes through it; Ray's minimum is 75 MiB
 
-_COMMON = {
+COMMON = {
     # One event loop for HTTP and the app: scoring runs in its own thread anyway.
     "RAY_SERVE_RUN_USER_CODE_IN_SEPARATE_THREAD": "0",
     "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "1",
     "RAY_SERVE_HAPROXY_METRICS_ENABLED": "0",  # the app counts its own requests
+    # The discard port, in place of syslog's: HAProxy's log holds paths, and a path may hold a key.
+    "RAY_SERVE_HAPROXY_LOG_TARGET": "127.0.0.1:9",
     "RAY_SERVE_METRICS_EXPORT_INTERVAL_MS": "10000",
     "RAY_SERVE_HAPROXY_NBTHREAD": "2",
     "RAY_enable_metrics_collection": "0",
@@ -48,7 +50,7 @@ def local_cluster(settings: ServerSettings) -> Iterator[None]:
     if not haproxy_available():
         logger.warning("no HAProxy here: Ray Serve's own proxy answers, several times slower")
     with claim_ports() as ports, _private_folder() as folder:
-        _set_environment(_COMMON | _local_environment(settings, ports, folder))
+        _set_environment(COMMON | _local_environment(settings, ports, folder))
         import ray
 
         try:
@@ -69,7 +71,7 @@ def local_cluster(settings: ServerSettings) -> Iterator[None]:
 @contextlib.contextmanager
 def joined_cluster(settings: ServerSettings) -> Iterator[None]:
     """The Ray cluster at `address`, whose nodes were all started in HAProxy mode."""
-    _set_environment({"RAY_SERVE_ENABLE_HA_PROXY": "1", **_COMMON})
+    _set_environment({"RAY_SERVE_ENABLE_HA_PROXY": "1", **COMMON})
     import ray
     from ray.exceptions import RayError
 
@@ -79,10 +81,25 @@ def joined_cluster(settings: ServerSettings) -> Iterator[None]:
         reason = str(error).splitlines()[0]
         raise StartupError(f"cannot join the Ray cluster at {settings.address}: {reason}") from None
     try:
+        nodes = [node for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]
+        check_host(settings.host, {node["NodeManagerAddress"] for node in nodes})
         _check_haproxy_mode()
         yield
     finally:
         ray.shutdown()
+
+
+def check_host(host: str, machines: set[str]) -> None:
+    """Replicas listen where the ingress does: one machine has to reach those of another.
+
+    Raises:
+        StartupError: several machines, and a host that only one of them reaches.
+    """
+    if len(machines) > 1 and is_loopback(host):
+        raise StartupError(
+            f"host {host} keeps the {len(machines)} machines of the Ray cluster from reaching each "
+            "other's replicas: set --host 0.0.0.0"
+        )
 
 
 def haproxy_available() -> bool:

@@ -14,6 +14,7 @@ from ray.serve.handle import DeploymentHandle
 from ray.serve.schema import LoggingConfig
 
 from assay.errors import StartupError
+from reward_server.preflight import preflight
 from reward_server.settings import ServerSettings
 
 if TYPE_CHECKING:
@@ -45,6 +46,21 @@ def start(settings: ServerSettings) -> DeploymentHandle[Any]:
         raise StartupError(f"no replica came up: {_failure() or error}") from error
 
 
+def application(_arguments: dict[str, str]) -> serve.Application:
+    """What a Serve config names as `import_path`: for clusters that KubeRay runs.
+
+    The settings come from the environment of the Ray nodes; what `assay serve --address` checks
+    first is checked here as well.
+
+    Raises:
+        StartupError: a setting, the store or the model is wrong; Serve shows it as the status.
+        ModelLoadError: the model is missing or damaged.
+    """
+    settings = ServerSettings(address="auto")
+    preflight(settings)
+    return _application(settings)
+
+
 def drain(handle: DeploymentHandle[Any], timeout_s: float) -> int:
     """Have every replica refuse new work and finish what it accepted; returns what is left."""
     try:
@@ -70,10 +86,10 @@ def _application(settings: ServerSettings) -> serve.Application:
     def build() -> FastAPI:
         from assay.observability.logging import configure_logging
         from reward_server.app import create_app
-        from reward_server.engine.load import load_scorer
+        from reward_server.engine.load import load_parts, load_scorer
 
         configure_logging(settings.log_level, "reward_server")
-        return create_app(settings, *load_scorer(settings))
+        return create_app(settings, *load_scorer(settings), load_parts(settings))
 
     class RewardReplica:
         app: FastAPI  # made by `build`, set by `serve.ingress`

@@ -82,6 +82,12 @@ class ServerMetrics:
             "Completions that are no samples: scored raw, or cut by the token limit",
             registry=registry,
         )
+        self.rules = Counter(
+            "reward_server_rule_texts_total",
+            "Texts by component and what became of them: scored, none, failed, timeout",
+            ("component", "outcome"),
+            registry=registry,
+        )
         self.switches = Counter(
             "reward_server_switches_total", "Switches to another version", registry=registry
         )

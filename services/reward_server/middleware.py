@@ -1,4 +1,9 @@
-"""Around every request: its id, its pins, its key, its place in the count, its time."""
+"""Around every request: its id, its pins, its key, its place in the count, its time.
+
+A path may begin with `/m/name@7` (a pin), with `/k/KEY` for clients that cannot send headers (such
+a key holds no slash) and with `/q/reward=lcb&lcb_k=2` for clients that append a path to a base URL,
+where a query would be lost; in any order. What these prefixes hold is never logged.
+"""
 
 from __future__ import annotations
 
@@ -14,9 +19,9 @@ from starlette.datastructures import MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
-from assay.errors import AssayError
+from assay.errors import AssayError, RateLimitedError
 from assay.schemas.problem import kind_of
-from reward_server.problems import problem_response
+from reward_server.compat.errors import DIALECTS, refusal
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -26,10 +31,20 @@ if TYPE_CHECKING:
 
 OPEN_ROUTES = frozenset({"/healthz", "/readyz"})
 # Reading the state of a server is let in while it drains, and is not counted as work.
-_NO_WORK = OPEN_ROUTES | {"/metrics", "/openapi.json", "/docs", "/v1/models"}
-SCORING_ROUTES = frozenset({"/v1/score", "/v1/strength", "/v1/contrastive", "/v1/best-of-n"})
+_NO_WORK = OPEN_ROUTES | {
+    "/metrics",
+    "/openapi.json",
+    "/docs",
+    "/v1/models",
+    "/info",
+    "/health",
+    "/ping",
+}
+_NATIVE_SCORING = frozenset({"/v1/score", "/v1/strength", "/v1/contrastive", "/v1/best-of-n"})
+SCORING_ROUTES = _NATIVE_SCORING | DIALECTS.keys() - {"/info", "/seed_session"}
 _WRITING_ROUTES = frozenset({"/v1/samples", "/v1/baselines", "/v1/baselines/delete"})
-_PIN_PREFIX = re.compile(r"/m/([^/]+)(/.*)")
+_PREFIX = re.compile(r"/([kmq])/([^/]+)(/.*)")
+_MAX_PREFIXES = 8
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
 
 
@@ -47,27 +62,43 @@ class Gateway:
             return
         request = Request(scope)
         request.state.request_id = _request_id(request.headers.get("x-request-id"))
-        scope, request.state.pins = _take_pins(scope, request)
+        scope, key, request.state.pins = _take_prefixes(scope)
+        request.state.pins += _other_pins(scope, request)
+        request.state.dialect = DIALECTS.get(scope["path"])
         structlog.contextvars.bind_contextvars(request_id=request.state.request_id)
         answer = _Answer(send, request, self._runtime)
         started_s = time.monotonic()
         try:
-            await self._admit(scope, request)
+            await self._admit(scope["path"], f"Bearer {key}" if key else _authorization(request))
         except AssayError as error:
             self._runtime.metrics.errors.labels(kind_of(error).slug).inc()
-            await problem_response(error, request.state.request_id)(scope, receive, answer.send)
+            await refusal(error, request)(scope, receive, answer.send)
         else:
             await self._forward(scope, receive, answer)
         finally:
             self._observe(scope, answer.status, time.monotonic() - started_s)
 
-    async def _admit(self, scope: Scope, request: Request) -> None:
-        path = scope["path"]
+    async def _admit(self, path: str, authorization: str | None) -> None:
         if path not in OPEN_ROUTES:
-            authorization = request.headers.get("authorization")
-            self._runtime.settings.keyring.admit(authorization, _needed_scope(path))
+            await self._check_key(path, authorization)
         if path not in _NO_WORK:
             self._runtime.check_ready()
+
+    async def _check_key(self, path: str, authorization: str | None) -> None:
+        """Wait for the rate of a key on a compatible route: its client gives up on a 429."""
+        settings = self._runtime.settings
+        wait_s = settings.compat_wait_s if path in DIALECTS else 0.0
+        deadline_s = time.monotonic() + wait_s
+        while True:
+            try:
+                settings.keyring.admit(authorization, _needed_scope(path))
+            except RateLimitedError as error:
+                pause_s = error.retry_after_s or 0.0
+                if time.monotonic() + pause_s > deadline_s:
+                    raise
+                await asyncio.sleep(pause_s)
+            else:
+                return
 
     async def _forward(self, scope: Scope, receive: Receive, answer: _Answer) -> None:
         counted = scope["path"] not in _NO_WORK
@@ -128,7 +159,7 @@ class Gateway:
 
 
 class _Answer:
-    """Passes a reply on, with the request id and the version in its headers."""
+    """Passes a reply on, with request id, version and truncated inputs in its headers."""
 
     def __init__(self, send: Send, request: Request, runtime: Runtime) -> None:
         self._send = send
@@ -143,6 +174,8 @@ class _Answer:
             headers["X-Request-Id"] = self._state.request_id
             answered_by = getattr(self._state, "model", self._versions.serving.card.id)
             headers["X-Assay-Model"] = answered_by
+            if truncated := getattr(self._state, "truncated", 0):
+                headers["X-Assay-Truncated"] = str(truncated)  # most systems' bodies cannot say so
         await self._send(message)
 
 
@@ -155,16 +188,33 @@ def _declared_length(scope: Scope) -> int:
     return int(declared) if declared.isdigit() else 0
 
 
-def _take_pins(scope: Scope, request: Request) -> tuple[Scope, list[str]]:
-    """The versions named in path prefix, query and header; the prefix is taken off the path."""
-    pins = []
-    prefixed = _PIN_PREFIX.fullmatch(scope["path"])
-    if prefixed:
-        pins.append(prefixed.group(1))
-        scope = {**scope, "path": prefixed.group(2), "raw_path": prefixed.group(2).encode()}
-    pins += parse_qs(scope["query_string"].decode("latin-1")).get("model", [])
-    pins += request.headers.getlist("x-assay-model")
-    return scope, pins
+def _take_prefixes(scope: Scope) -> tuple[Scope, str | None, list[str]]:
+    """Take what stands before the route off the path: the rest, the key and the pins."""
+    key, pins, path, query = None, [], scope["path"], scope["query_string"]
+    for _ in range(_MAX_PREFIXES):
+        prefixed = _PREFIX.fullmatch(path)
+        if prefixed is None:
+            break
+        kind, value, path = prefixed.groups()
+        if kind == "k":
+            key = value
+        elif kind == "m":
+            pins.append(value)
+        else:
+            query = b"&".join(filter(None, (value.encode(), query)))
+    if path is not scope["path"]:
+        scope = {**scope, "path": path, "raw_path": path.encode(), "query_string": query}
+    return scope, key, pins
+
+
+def _other_pins(scope: Scope, request: Request) -> list[str]:
+    """The versions named in query and header."""
+    query = parse_qs(scope["query_string"].decode("latin-1"))
+    return query.get("model", []) + request.headers.getlist("x-assay-model")
+
+
+def _authorization(request: Request) -> str | None:
+    return request.headers.get("authorization")
 
 
 def _needed_scope(path: str) -> KeyScope | None:

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import socket
 
 from assay.errors import DependencyError, StartupError
 from assay.schemas.refs import ModelRef
-from reward_server.origin import find_origin
+from assay.streams.baselines import BaselineStore
+from assay.streams.connection import connect
+from reward_server.composite.plan import check_companions, make_plan
+from reward_server.composite.rule_process import RuleProcess
+from reward_server.origin import Origin, find_origin
 from reward_server.ports import check_port_free
 from reward_server.settings import ServerSettings
 
@@ -26,9 +31,42 @@ def preflight(settings: ServerSettings) -> ModelRef:
         _check_cluster(settings.address)
     _check_store(settings)
     try:
-        return find_origin(settings).ref
+        origin = find_origin(settings)
+        _check_components(settings, origin)
     except DependencyError as error:
         raise StartupError(f"the store {settings.store_url}: {error.detail}") from None
+    if settings.reward == "contrastive":
+        asyncio.run(_check_baselines(settings))
+    return origin.ref
+
+
+async def _check_baselines(settings: ServerSettings) -> None:
+    """A server that could answer none of its requests is not started."""
+    if settings.redis_url is None:
+        raise StartupError("reward contrastive needs stored baselines: set ASSAY_REDIS_URL")
+    redis = connect(settings.redis_url.get_secret_value())
+    try:
+        if await BaselineStore(redis).is_empty():
+            raise StartupError(
+                "reward contrastive needs stored baselines, and there are none: put them with "
+                "ASSAY_REWARD=score (PUT /v1/baselines), or choose it later by ?reward=contrastive"
+            )
+    except DependencyError as error:
+        raise StartupError(f"reward contrastive needs stored baselines: {error.detail}") from None
+    finally:
+        await redis.aclose()
+
+
+def _check_components(settings: ServerSettings, origin: Origin) -> None:
+    """Whether the composite can be: its models are there, and its rules load and work here."""
+    plan = make_plan(settings, origin)
+    if plan is None:
+        return
+    check_companions(plan, origin.store)
+    if plan.rules:
+        rules = RuleProcess(plan.rules)
+        rules.start()
+        rules.kill()
 
 
 def _check_store(settings: ServerSettings) -> None:

@@ -20,6 +20,8 @@ from assay.schemas.problem import KINDS, MEDIA_TYPE, Problem, kind_of, to_proble
 from assay.schemas.validation import invalid_input
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from fastapi import FastAPI
     from starlette.requests import Request
 
@@ -37,12 +39,17 @@ _BY_STATUS: dict[int, type[AssayError]] = {
 def problem_response(error: AssayError, request_id: str | None) -> Response:
     """An error as `application/problem+json`."""
     problem = to_problem(error, request_id)
+    return _respond(problem, error_headers(error, problem.status))
+
+
+def error_headers(error: AssayError, status: int) -> dict[str, str]:
+    """The headers that go with an error."""
     headers = {}
     if error.retry_after_s is not None:
         headers["Retry-After"] = str(max(1, round(error.retry_after_s)))
-    if problem.status == 401:
+    if status == 401:
         headers["WWW-Authenticate"] = "Bearer"
-    return _respond(problem, headers)
+    return headers
 
 
 def _respond(problem: Problem, headers: dict[str, str]) -> Response:
@@ -54,12 +61,14 @@ def _respond(problem: Problem, headers: dict[str, str]) -> Response:
     )
 
 
-def install(app: FastAPI, metrics: ServerMetrics) -> None:
-    """Register the handlers on an app."""
+def install(
+    app: FastAPI, metrics: ServerMetrics, refusal: Callable[[AssayError, Request], Response]
+) -> None:
+    """Register the handlers on an app; `refusal` writes an error for the client that asked."""
 
     def answer(request: Request, error: AssayError) -> Response:
         metrics.errors.labels(kind_of(error).slug).inc()
-        return problem_response(error, getattr(request.state, "request_id", None))
+        return refusal(error, request)
 
     async def on_assay_error(request: Request, error: Exception) -> Response:
         assert isinstance(error, AssayError)  # noqa: S101 - registered for this class

@@ -9,8 +9,15 @@ from typing import TYPE_CHECKING
 
 from prometheus_client import CollectorRegistry
 
-from assay.errors import ConflictError, DependencyError, NotReadyError
+from assay.errors import (
+    ConflictError,
+    DependencyError,
+    InvalidInputError,
+    NotReadyError,
+    StartupError,
+)
 from assay.registry.promotions import Registry
+from assay.rewards.aggregate import check_aggregate
 from assay.schemas.refs import parse_pin
 from assay.streams.baselines import BaselineStore
 from assay.streams.connection import connect
@@ -32,6 +39,7 @@ if TYPE_CHECKING:
     from assay.models.scorer import Scorer
     from assay.schemas.models import ModelCard
     from assay.schemas.text import Prompt
+    from reward_server.composite.plan import Parts
     from reward_server.reload.source import VersionSource
     from reward_server.settings import ServerSettings
     from reward_server.versions import Resident
@@ -47,15 +55,25 @@ class Runtime:
         settings: what the operator chose.
         scorer: the version that serves at first.
         source: where other versions come from; None = the server serves this version only.
+        parts: what else goes into the scores; None = nothing.
+
+    Raises:
+        StartupError: the setting `reward` asks for what this version cannot tell.
     """
 
     def __init__(
-        self, settings: ServerSettings, scorer: Scorer, source: VersionSource | None = None
+        self,
+        settings: ServerSettings,
+        scorer: Scorer,
+        source: VersionSource | None = None,
+        parts: Parts | None = None,
     ) -> None:
         self.settings = settings
         self.replica = uuid.uuid4().hex[:8]
         self.metrics = ServerMetrics(CollectorRegistry(), self.replica, scorer.card.id)
-        self.versions = Versions(settings, self.metrics, scorer)
+        self.versions = Versions(settings, self.metrics, scorer, parts)
+        if settings.reward == "lcb":
+            self._check_lower_bound()
         clock = LiveClock()
         self.door = Door(clock)
         self._prompts = PromptLog(settings.group_window_s, settings.quiet_ms / 1000, clock)
@@ -69,6 +87,13 @@ class Runtime:
         self._idle = asyncio.Event()
         self._idle.set()
         self._state = "loading"
+
+    def _check_lower_bound(self) -> None:
+        info = self.versions.serving.card.assay
+        try:
+            check_aggregate("lcb", info.members, calibrated=info.calibration is not None)
+        except InvalidInputError as error:
+            raise StartupError(f"reward lcb cannot be: {error.detail}") from None
 
     def _make_follower(self, clock: LiveClock) -> Follower | None:
         if self._redis is None or self._source is None:
@@ -115,7 +140,8 @@ class Runtime:
         else:
             aliases = ["serving"] if resident is self.versions.serving else []
             replicas = self.settings.replicas
-        standing = {"alias": aliases, "replicas": replicas}
+        notes = [*resident.card.assay.notes, *self.versions.notes]
+        standing = {"alias": aliases, "replicas": replicas, "notes": notes}
         info = resident.card.assay.model_copy(update=standing)
         return resident.card.model_copy(update={"assay": info})
 

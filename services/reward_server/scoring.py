@@ -7,17 +7,18 @@ import itertools
 import threading
 import time
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
 
 from assay.errors import AssayError, DeadlineExceededError, FieldError, PayloadTooLargeError
 
 if TYPE_CHECKING:
     from concurrent.futures import ThreadPoolExecutor
 
-    import numpy as np
     from numpy.typing import NDArray
 
-    from assay.models.scorer import EncodedInput, Scorer
+    from assay.models.scorer import EncodedInput, Scorer, Truncate
     from assay.schemas.scoring import ScoringOptions
     from assay.schemas.text import Completion, Prompt
     from reward_server.batching import Batcher
@@ -25,13 +26,32 @@ if TYPE_CHECKING:
     from reward_server.settings import ServerSettings
 
 
+class Encoding(NamedTuple):
+    """How one text becomes token ids, where it is not the request that says so.
+
+    Attributes:
+        raw: True = no chat template and no parsing.
+        truncate: what to do if it is too long.
+        max_tokens: the longest input, if below the model's own limit.
+        ids: what is scored in place of prompt and completion: token ids, or a text that holds its
+            special tokens and gets no others.
+    """
+
+    raw: bool = False
+    truncate: Truncate = "left"
+    max_tokens: int | None = None
+    ids: str | tuple[int, ...] | None = None
+
+
 class Text(NamedTuple):
-    """One prompt with one completion, and where in the request it stands."""
+    """One prompt with one completion, its label for rules, and where in the request it stands."""
 
     prompt: Prompt
     completion: Completion
     path: str
     finished: bool = True
+    label: Any = None
+    encoding: Encoding | None = None
 
 
 class Scored(NamedTuple):
@@ -40,10 +60,23 @@ class Scored(NamedTuple):
     Attributes:
         scores: raw scores, shape [texts, members].
         encoded: the token ids that were scored.
+        components: of a composite, by name: weighted values, shape [texts], which sum to the mean
+            over members. None = the model alone.
+        absent: True for a text without a score, whose numbers mean nothing; shape [texts].
+            None = every text has one.
     """
 
     scores: NDArray[np.float64]
     encoded: list[EncodedInput]
+    components: dict[str, NDArray[np.float64]] | None = None
+    absent: NDArray[np.bool_] | None = None
+
+    @property
+    def with_gaps(self) -> NDArray[np.float64]:
+        """The scores, with NaN for a text without one."""
+        if self.absent is None:
+            return self.scores
+        return np.where(self.absent[:, None], np.nan, self.scores)
 
 
 class ScoringPath:
@@ -107,13 +140,19 @@ class ScoringPath:
             ]
 
     def _encode_one(self, text: Text, options: ScoringOptions) -> EncodedInput:
+        how = text.encoding or Encoding(options.raw, options.truncate)
         try:
+            if how.ids is not None:
+                return self._scorer.encode_ids(
+                    how.ids, truncate=how.truncate, max_tokens=how.max_tokens
+                )
             return self._scorer.encode(
                 text.prompt,
                 text.completion,
                 finished=text.finished,
-                raw=options.raw,
-                truncate=options.truncate,
+                raw=how.raw,
+                truncate=how.truncate,
+                max_tokens=how.max_tokens,
             )
         except AssayError as error:
             raise type(error)(

@@ -5,18 +5,36 @@ from __future__ import annotations
 import ipaddress
 from functools import cached_property
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field, SecretStr, model_validator
+from pydantic import Field, SecretStr, field_validator, model_validator
+from pydantic_settings import NoDecode
 
 from assay.models.options import LoadOptions
 from assay.models.resolve import DEFAULT_MODEL
 from assay.registry.settings import StoreSettings
+from assay.schemas.boundary import Rules, TemplateName
+from assay.schemas.components import Component, parse_components
 from reward_server.keys import Keyring, parse_keys
+
+RewardMode = Literal["score", "lcb", "contrastive"]
 
 
 class ServerSettings(StoreSettings):
     """Everything that an operator can choose about one reward server."""
+
+    components: Annotated[tuple[Component, ...], NoDecode] = Field(
+        default=(),
+        description='A composite, as JSON: `[{"model": NAME}, {"rule": "regex", "weight": 0.5, '
+        '"options": {..}}]`. None = the score is the model\'s own.',
+    )
+    allow_code: Literal["code_tests"] | None = Field(
+        default=None, description="The one rule that may run code out of completions."
+    )
+    rule_processes: int = Field(default=1, ge=1, description="Processes that run rules.")
+    rule_timeout_s: float = Field(
+        default=10.0, gt=0, description="A rule that takes longer gives that text no score."
+    )
 
     host: str = Field(default="127.0.0.1", description="Address to listen on.")
     port: int = Field(default=8000, ge=1, le=65535, description="Port to listen on.")
@@ -81,6 +99,32 @@ class ServerSettings(StoreSettings):
         default=False, description="True = what is scored also goes to the online trainer."
     )
 
+    # The compatible routes.
+    reward: RewardMode = Field(
+        default="score",
+        description="Which value is the reward there: `score`, `lcb`, or `contrastive`, which "
+        "needs stored baselines at the start.",
+    )
+    template: TemplateName = Field(
+        default="auto",
+        description="Template of full texts: `auto` = recognised, `none` = texts as they are.",
+    )
+    strip_special_tokens: bool = Field(
+        default=True, description="True = padding, BOS and EOS are taken off the ends of texts."
+    )
+    rerank_reply: Literal["vllm", "sglang"] = Field(
+        default="vllm", description="Whose reply `/v1/rerank` gives, as the two ask alike."
+    )
+    compat_any_model: bool = Field(
+        default=False, description="True = a body may name any model; the served one answers."
+    )
+    compat_wait_s: float = Field(
+        default=10.0,
+        ge=0,
+        description="How long a request there waits for room in the queue or for its key's rate, "
+        "before the answer is 503.",
+    )
+
     pin_ttl_s: int = Field(
         default=900, ge=1, description="How long a pinned version stays after its last request."
     )
@@ -107,6 +151,11 @@ class ServerSettings(StoreSettings):
     )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
 
+    @field_validator("components", mode="before")
+    @classmethod
+    def _read_components(cls, value: object) -> object:
+        return parse_components(value) if isinstance(value, str) else value
+
     @model_validator(mode="after")
     def _consistent(self) -> ServerSettings:
         self.keyring  # noqa: B018 - parses the keys, so that a bad one stops the start
@@ -117,7 +166,7 @@ class ServerSettings(StoreSettings):
             )
         if self.max_replicas is not None and self.max_replicas < self.replicas:
             raise ValueError(f"max_replicas {self.max_replicas} is below replicas {self.replicas}")
-        if not self.keyring.keys and not _is_loopback(self.host):
+        if not self.keyring.keys and not is_loopback(self.host):
             raise ValueError(
                 f"host {self.host} can be reached from outside and no keys are set: "
                 "set ASSAY_KEYS, or bind 127.0.0.1"
@@ -128,6 +177,11 @@ class ServerSettings(StoreSettings):
     def keyring(self) -> Keyring:
         """The parsed keys; empty = no key is asked for."""
         return parse_keys(self.keys.get_secret_value() if self.keys else "")
+
+    @property
+    def text_rules(self) -> Rules:
+        """How full texts are read."""
+        return Rules(self.template, self.strip_special_tokens)
 
     @property
     def store_path(self) -> Path | None:
@@ -144,7 +198,8 @@ class ServerSettings(StoreSettings):
         return Path(url.removeprefix("file://")).expanduser().absolute()
 
 
-def _is_loopback(host: str) -> bool:
+def is_loopback(host: str) -> bool:
+    """Whether only this machine reaches what is bound there."""
     if host == "localhost":
         return True
     try:

@@ -16,6 +16,7 @@ from assay.errors import ConflictError, NotFoundError
 from assay.rewards.aggregate import check_aggregate
 from assay.schemas.refs import parse_pin
 from reward_server.batching import Batcher
+from reward_server.composite.path import Composite
 from reward_server.engine.load import default_batch_tokens, warm_up_batches
 from reward_server.scoring import ScoringPath
 
@@ -25,18 +26,27 @@ if TYPE_CHECKING:
     from assay.models.scorer import Scorer
     from assay.schemas.models import ModelCard
     from assay.schemas.scoring import AggregateOptions
+    from reward_server.composite.path import CompositePath
+    from reward_server.composite.plan import Parts
     from reward_server.metrics import ServerMetrics
     from reward_server.settings import ServerSettings
 
-_ENCODERS = 2
+ENCODERS = 2
 
 
 class Resident:
-    """One loaded version: what scores a request from its first text to its last."""
+    """One loaded version: what scores a request from its first text to its last.
 
-    def __init__(self, scorer: Scorer, batcher: Batcher, scoring: ScoringPath) -> None:
+    Attributes:
+        scorer: the version itself.
+        model_scoring: its scores alone.
+        scoring: what is served: its scores, or those of the composite around it.
+    """
+
+    def __init__(self, scorer: Scorer, batcher: Batcher, model_scoring: ScoringPath) -> None:
         self.scorer = scorer
-        self.scoring = scoring
+        self.model_scoring = model_scoring
+        self.scoring: ScoringPath | CompositePath = model_scoring
         self._batcher = batcher
         self._users = 0
         self._unused = asyncio.Event()
@@ -95,22 +105,35 @@ class Versions:
 
     Args:
         first: the version that serves until another one is switched to.
+        parts: what else goes into the scores; None = nothing.
+
+    Raises:
+        ModelLoadError: the first version does not fit into the composite.
     """
 
-    def __init__(self, settings: ServerSettings, metrics: ServerMetrics, first: Scorer) -> None:
+    def __init__(
+        self,
+        settings: ServerSettings,
+        metrics: ServerMetrics,
+        first: Scorer,
+        parts: Parts | None = None,
+    ) -> None:
         self._settings = settings
         self._metrics = metrics
         self._infer = ThreadPoolExecutor(1, thread_name_prefix="infer")
-        self._encode = ThreadPoolExecutor(_ENCODERS, thread_name_prefix="encode")
+        self._encode = ThreadPoolExecutor(ENCODERS, thread_name_prefix="encode")
         self._residents: dict[int, Resident] = {}
         self._retiring: set[asyncio.Task[None]] = set()
         self.name = parse_pin(first.card.id).name
         self.previous: Resident | None = None
+        self._composite = None if parts is None else self._compose(parts)
         self.serving = self._admit(first)
 
     async def start(self) -> None:
-        """Warm up the first version, and begin to score."""
+        """Warm up the first version and what goes with it, and begin to score."""
         await self.serving.start()
+        if self._composite is not None:
+            await self._composite.start()
 
     @property
     def numbers(self) -> list[int]:
@@ -119,8 +142,14 @@ class Versions:
 
     @property
     def scorers(self) -> list[Scorer]:
-        """The resident versions themselves."""
-        return [resident.scorer for resident in self._residents.values()]
+        """All that is loaded: the resident versions, and what stays beside them."""
+        beside = [] if self._composite is None else self._composite.scorers
+        return [*(resident.scorer for resident in self._residents.values()), *beside]
+
+    @property
+    def notes(self) -> list[str]:
+        """What a user should know of the scores beside what the version's card says."""
+        return [] if self._composite is None else [self._composite.note]
 
     def get(self, version: int) -> Resident | None:
         """A resident version, or None."""
@@ -182,6 +211,8 @@ class Versions:
             retiring.cancel()
         closing = (resident.close() for resident in self._residents.values())
         await asyncio.gather(*closing, *self._retiring, return_exceptions=True)
+        if self._composite is not None:
+            await self._composite.close()
         for threads in (self._infer, self._encode):
             threads.shutdown(wait=False, cancel_futures=True)
 
@@ -190,7 +221,17 @@ class Versions:
         self._residents[resident.version] = resident
         return resident
 
+    def _compose(self, parts: Parts) -> Composite:
+        beside = {name: self._load(scorer) for name, scorer in parts.companions.items()}
+        return Composite(parts.plan, beside, self._settings, self._metrics)
+
     def _make(self, scorer: Scorer) -> Resident:
+        resident = self._load(scorer)
+        if self._composite is not None:
+            resident.scoring = self._composite.around(resident.model_scoring, resident.card)
+        return resident
+
+    def _load(self, scorer: Scorer) -> Resident:
         batcher = Batcher(
             scorer,
             self._infer,

@@ -7,14 +7,12 @@ import os
 import re
 import subprocess
 import sys
-import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from serving import Server, free_port, started
+from serving import Server
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(400)]
 
@@ -25,14 +23,9 @@ SHELL = [text.strip() for kind, text in BLOCKS if kind == "bash"]
 DEFAULT_URL = "http://127.0.0.1:8000"
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """`assay up` with the default model, as `make up` runs it."""
-    with tempfile.TemporaryDirectory(prefix="assay-") as home:
-        argv = ["assay", "up", "--home", home]
-        with started(argv, free_port(), tmp_path_factory.mktemp("up")) as running:
-            running.wait_ready()
-            yield running
+@pytest.fixture
+def server(up: Server) -> Server:
+    return up
 
 
 def run(command: str, server: Server) -> str:

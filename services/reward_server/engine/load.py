@@ -12,10 +12,13 @@ from assay.models.backbones import Backbones
 from assay.models.loading import load
 from assay.models.scorer import EncodedInput, Scorer
 from assay.schemas.refs import ModelRef
+from reward_server.composite.plan import Parts, make_plan
 from reward_server.origin import find_origin
 from reward_server.reload.source import VersionSource
 
 if TYPE_CHECKING:
+    from assay.registry.store import Store
+    from reward_server.composite.plan import Companion
     from reward_server.origin import Origin
     from reward_server.settings import ServerSettings
 
@@ -37,6 +40,32 @@ def load_scorer(settings: ServerSettings) -> tuple[Scorer, VersionSource | None]
     origin = find_origin(settings)
     source = _source(origin, settings)
     return source.load(origin.ref.version), source if origin.follows else None
+
+
+def load_parts(settings: ServerSettings) -> Parts | None:
+    """Load the models of a composite that stay beside the served one; None = no composite.
+
+    Raises:
+        StartupError: the components do not make a composite.
+        ModelLoadError: one of the models cannot be served.
+        DependencyError: the store does not answer.
+    """
+    origin = find_origin(settings)
+    plan = make_plan(settings, origin)
+    if plan is None:
+        return None
+    loaded = {
+        companion.weighing.name: _load_companion(companion, origin.store, settings)
+        for companion in plan.companions
+    }
+    return Parts(plan, loaded)
+
+
+def _load_companion(companion: Companion, store: Store, settings: ServerSettings) -> Scorer:
+    ref, location = companion.ref, companion.location
+    if ref is not None and ref.version in store.versions(ref.name):
+        location = str(store.fetch(ref))
+    return load(location, settings.load)
 
 
 def silence_transformers() -> None:

@@ -4,22 +4,20 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from fastapi import APIRouter, Request
 
-from assay.errors import ConflictError, FieldError, InvalidInputError
-from assay.rewards.aggregate import Values, aggregate, check_aggregate, spread
-from assay.rewards.contrastive import contrastive as subtract
-from assay.rewards.contrastive import leave_one_out, reduce
+from assay.errors import FieldError, InvalidInputError
+from assay.rewards.aggregate import Values, check_aggregate
 from assay.schemas.scoring import (
-    Baseline,
     BaselineSource,
     ContrastiveGroup,
     ContrastiveRequest,
     ContrastiveResponse,
     GroupRewards,
 )
+from reward_server.contrast import find_stored, group_rewards
 from reward_server.routes.dependencies import RuntimeDep, StrictJSONRoute, TapDep, answering
 from reward_server.routes.score import SCORING_ERRORS, group_rows, group_texts, prompts_of
 from reward_server.scoring import Text
@@ -45,7 +43,7 @@ async def contrastive(
         texts = group_texts(body.groups) + _baseline_texts(body.groups, baselines)
         scored = await resident.scoring.score(texts, body)
     # Off the event loop: each completion is compared with each baseline.
-    results = await asyncio.to_thread(_all_rewards, body, scored.scores, baselines)
+    results = await asyncio.to_thread(_all_rewards, body, scored.with_gaps, baselines)
     tapped(body.groups, body)
     return ContrastiveResponse(model=resident.card.id, results=results)
 
@@ -58,31 +56,8 @@ def _all_rewards(
     for rows, (source, completions) in zip(group_rows(body.groups), baselines, strict=True):
         own = scores[position : position + len(completions)]
         position += len(completions)
-        results.append(_rewards(body, scores[rows], source, own))
+        results.append(group_rewards(body, scores[rows], source, own))
     return results
-
-
-def _rewards(
-    body: ContrastiveRequest, scores: Values, source: BaselineSource, baselines: Values
-) -> GroupRewards:
-    if source == "leave_one_out":
-        rewards = leave_one_out(scores, body.statistic, body.shape)
-        compared, count = scores, len(scores) - 1
-    else:
-        rewards = subtract(scores, baselines, body.statistic, body.shape)
-        compared, count = baselines, len(baselines)
-    return GroupRewards(
-        rewards=aggregate(rewards, body.aggregate, body.lcb_k).tolist(),
-        scores=scores.mean(axis=1).tolist(),
-        std=spread(rewards).tolist() if rewards.shape[1] > 1 else None,
-        baseline=Baseline(
-            value=float(reduce(compared, body.statistic).mean()),
-            std=float(compared.mean(axis=1).std()),
-            count=count,
-            source=source,
-        ),
-        **({"members": rewards.tolist()} if body.members else {}),
-    )
 
 
 async def _find_baselines(body: ContrastiveRequest, runtime: Runtime) -> list[Baselines]:
@@ -121,25 +96,27 @@ async def _stored(body: ContrastiveRequest, runtime: Runtime) -> dict[int, list[
     wanted = [index for index, group in enumerate(body.groups) if group.baselines is None]
     if not wanted or (body.missing == "leave_one_out" and not runtime.stores):
         return {}
-    prompts = [body.groups[index].prompt for index in wanted]
-    sets = await runtime.baselines.fetch_many(prompts, body.policy)
-    for index, policies in zip(wanted, sets, strict=True):
-        if len(policies) > 1:
-            names = ", ".join(sorted(policies))
-            raise ConflictError(
-                f"groups[{index}] has baselines of several policies ({names}): name one"
-            )
-    return {
-        index: next(iter(policies.values()), [])
-        for index, policies in zip(wanted, sets, strict=True)
-    }
+    places = [(f"groups[{index}]", body.groups[index].prompt) for index in wanted]
+    found = await find_stored(runtime, places, body.policy)
+    return dict(zip(wanted, found, strict=True))
 
 
 def _baseline_texts(
     groups: Sequence[ContrastiveGroup], baselines: Sequence[Baselines]
 ) -> list[Text]:
     return [
-        Text(group.prompt, completion, path=f"groups[{g}].baselines[{b}]")
+        Text(
+            group.prompt,
+            completion,
+            path=f"groups[{g}].baselines[{b}]",
+            label=_shared_label(group),
+        )
         for g, (group, (_, completions)) in enumerate(zip(groups, baselines, strict=True))
         for b, completion in enumerate(completions)
     ]
+
+
+def _shared_label(group: ContrastiveGroup) -> Any:
+    """The label of a group's baselines: that of its completions, if it is the prompt's own."""
+    labels = group.labels or [None]
+    return labels[0] if all(label == labels[0] for label in labels) else None

@@ -39,7 +39,9 @@ class StrictJSONRoute(APIRoute):
         handler = super().get_route_handler()
 
         async def strict_handler(request: Request) -> Response:
-            return await handler(StrictJSONRequest(request.scope, request.receive))
+            if not isinstance(request, StrictJSONRequest):
+                request = StrictJSONRequest(request.scope, request.receive)
+            return await handler(request)
 
         return strict_handler
 

@@ -1,4 +1,4 @@
-"""`/healthz`, `/readyz` and `/metrics`."""
+"""`/healthz`, `/readyz`, `/metrics`, and `/health` and `/ping` of other systems."""
 
 from __future__ import annotations
 
@@ -32,6 +32,14 @@ async def readyz(runtime: RuntimeDep) -> Status:
     """Ready: the model is loaded and warm, and new work is taken."""
     runtime.check_ready()
     return Status(status="ready", replica=runtime.replica)
+
+
+@router.get("/ping", response_class=Response, responses=describe(401, 429, 500, 503))
+@router.get("/health", response_class=Response, responses=describe(401, 429, 500, 503))
+async def health(runtime: RuntimeDep) -> Response:
+    """What `/readyz` says, as clients of other systems ask for it; no body."""
+    runtime.check_ready()
+    return Response()
 
 
 @router.get(

@@ -17,14 +17,17 @@ router = APIRouter(route_class=StrictJSONRoute, tags=["scoring"])
 async def strength(
     body: StrengthRequest, request: Request, runtime: RuntimeDep
 ) -> StrengthResponse:
-    """How strongly, and how surely, the ensemble prefers `chosen` over `rejected`."""
+    """How strongly, and how surely, the ensemble prefers `chosen` over `rejected`.
+
+    Of a composite, the served ensemble alone: its calibration knows nothing of the other parts.
+    """
     texts = [
         Text(pair.prompt, getattr(pair, side), path=f"pairs[{index}].{side}")
         for index, pair in enumerate(body.pairs)
         for side in ("chosen", "rejected")
     ]
     with answering(runtime, request, body, (pair.prompt for pair in body.pairs)) as resident:
-        scored = await resident.scoring.score(texts, body)
+        scored = await resident.model_scoring.score(texts, body)
     differences = scored.scores[0::2] - scored.scores[1::2]
     calibration = resident.card.assay.calibration
     results = [

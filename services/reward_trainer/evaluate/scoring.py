@@ -179,11 +179,10 @@ def _ask(client: Client, model: str, texts: Sequence[Text]) -> list[GroupScores]
 
 
 def _members(result: GroupScores, text: Text) -> list[float]:
-    if result.members is not None:
-        return result.members[0]
-    if result.scores[0] is None:
+    (score,), members = result.scores, result.members
+    if score is None:
         raise ScoringError(f"{text.where}: the server gives no score")
-    return [result.scores[0]]
+    return (members[0] if members is not None else None) or [score]
 
 
 def _card(client: Client, model: str | None) -> ModelCard:

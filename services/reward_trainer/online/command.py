@@ -16,6 +16,7 @@ import typer
 from assay.errors import AssayError, StartupError
 
 if TYPE_CHECKING:
+    from reward_trainer.online.metrics import TrainerMetrics
     from reward_trainer.online.settings import TrainerSettings
 
 _REFUSED = 2
@@ -42,18 +43,27 @@ def main(argv: Sequence[str]) -> int:
     from reward_trainer.online.lease import FencedError
 
     try:
-        settings = read_settings(argv)
-        if settings.preferences is None:
-            return _idle(settings)
-        _prepare(settings)
-        _train(settings)
-        return 0
+        return _run(read_settings(argv))
     except FencedError as error:
         return _refuse(error, _FENCED)
     except AssayError as error:
         return _refuse(error, _REFUSED)
     except KeyboardInterrupt:
         return 0
+
+
+def _run(settings: TrainerSettings) -> int:
+    from prometheus_client import CollectorRegistry
+
+    from reward_trainer.online.metrics import TrainerMetrics, exposed
+
+    metrics = TrainerMetrics(CollectorRegistry())
+    with exposed(metrics, settings.metrics_host, settings.metrics_port):
+        if settings.preferences is None:
+            return _idle(settings, metrics)
+        _prepare(settings)
+        _train(settings, metrics)
+    return 0
 
 
 def read_settings(argv: Sequence[str]) -> TrainerSettings:
@@ -82,7 +92,7 @@ def read_settings(argv: Sequence[str]) -> TrainerSettings:
         raise StartupError("; ".join(fault.removeprefix(": ") for fault in faults)) from None
 
 
-def _idle(settings: TrainerSettings) -> int:
+def _idle(settings: TrainerSettings, metrics: TrainerMetrics) -> int:
     """Say what is missing, and be there for a demo until asked to end: nothing is wrong."""
     from reward_trainer.online.demo import as_demo, demo_pairs
 
@@ -92,7 +102,7 @@ def _idle(settings: TrainerSettings) -> int:
         while demo_pairs(settings.home) is None:
             time.sleep(_POLL_S)
         _prepare(settings)
-        if _train(as_demo(settings), lambda: demo_pairs(settings.home) is not None):
+        if _train(as_demo(settings), metrics, lambda: demo_pairs(settings.home) is not None):
             return 0
 
 
@@ -108,10 +118,12 @@ def _prepare(settings: TrainerSettings) -> None:
     quieten_libraries()
 
 
-def _train(settings: TrainerSettings, is_wanted: Callable[[], bool] = lambda: True) -> bool:
+def _train(
+    settings: TrainerSettings, metrics: TrainerMetrics, is_wanted: Callable[[], bool] = lambda: True
+) -> bool:
     from reward_trainer.online.starting import train
 
-    return asyncio.run(train(settings, is_wanted))
+    return asyncio.run(train(settings, metrics, is_wanted))
 
 
 def _refuse(error: AssayError, code: int) -> int:

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+import contextlib
+from collections.abc import Iterator
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, start_http_server
+
+from assay.errors import StartupError
 
 _SECONDS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300)
 
@@ -47,3 +52,27 @@ class TrainerMetrics:
             registry=registry,
         )
         self.paused = Gauge("reward_trainer_paused", "1 while training pauses", registry=registry)
+
+
+@contextlib.contextmanager
+def exposed(metrics: TrainerMetrics, host: str, port: int | None) -> Iterator[None]:
+    """Let Prometheus read them until the block ends; not at all without a port.
+
+    Raises:
+        StartupError: the port or the host cannot be bound.
+    """
+    if port is None:
+        yield
+        return
+    try:
+        server, thread = start_http_server(port, addr=host, registry=metrics.registry)
+    except OSError as error:
+        raise StartupError(
+            f"metrics_host and metrics_port, {host}:{port}: {error.strerror}"
+        ) from None
+    try:
+        yield
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()

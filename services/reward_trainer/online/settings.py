@@ -78,7 +78,10 @@ class TrainerSettings(StoreSettings):
         default=15.0, gt=0, description="A trainer that is silent for longer is replaced."
     )
     metrics_port: int | None = Field(
-        default=None, ge=1, le=65535, description="Prometheus on loopback; None = off."
+        default=None, ge=1, le=65535, description="Port for Prometheus; None = off."
+    )
+    metrics_host: str = Field(
+        default="127.0.0.1", description="Address of that port. No key is asked for there."
     )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     crash_at: str | None = Field(

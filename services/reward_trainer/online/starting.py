@@ -8,7 +8,6 @@ import signal
 from collections.abc import Callable
 
 import torch
-from prometheus_client import CollectorRegistry, start_http_server
 
 from assay.errors import StartupError
 from assay.registry.promotions import Registry
@@ -22,11 +21,14 @@ from reward_trainer.online.settings import TrainerSettings
 from reward_trainer.online.versions import Versions
 
 
-async def train(settings: TrainerSettings, is_wanted: Callable[[], bool] = lambda: True) -> bool:
+async def train(
+    settings: TrainerSettings, metrics: TrainerMetrics, is_wanted: Callable[[], bool] = lambda: True
+) -> bool:
     """Run the trainer until SIGTERM or SIGINT.
 
     Args:
         settings: with Redis and preferences.
+        metrics: what it counts in.
         is_wanted: it also ends when this says no.
 
     Returns:
@@ -43,7 +45,6 @@ async def train(settings: TrainerSettings, is_wanted: Callable[[], bool] = lambd
     stored = read_stored(settings, settings.preferences, Probe(store, versions.name))
     redis = connect(settings.redis_url.get_secret_value())
     try:
-        metrics = _metrics(settings.metrics_port)
         registry = Registry(redis, versions.name)
         reports = Reports(settings.folder / versions.name, registry, metrics)
         trainer = Trainer(settings, redis, versions, stored, reports, is_wanted)
@@ -54,13 +55,3 @@ async def train(settings: TrainerSettings, is_wanted: Callable[[], bool] = lambd
         return is_wanted()
     finally:
         await redis.aclose()
-
-
-def _metrics(port: int | None) -> TrainerMetrics:
-    metrics = TrainerMetrics(CollectorRegistry())
-    if port is not None:
-        try:
-            start_http_server(port, addr="127.0.0.1", registry=metrics.registry)
-        except OSError as error:
-            raise StartupError(f"metrics_port {port}: {error.strerror}") from error
-    return metrics

@@ -24,6 +24,7 @@ app.command(context_settings=up.PASS_ON_ALL)(services.strength)
 app.command(context_settings=up.PASS_ON_ALL)(services.denoise)
 app.command(context_settings=up.PASS_ON_ALL)(services.evaluate)
 app.command(context_settings=up.PASS_ON_ALL)(services.probe)
+app.command(context_settings=up.PASS_ON_ALL)(services.ppo)
 app.command(context_settings=up.PASS_ON_ALL)(services.bench)
 
 

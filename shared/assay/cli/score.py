@@ -33,7 +33,10 @@ def score(
 
 
 def _print_table(
-    completions: list[str], model: str, scores: list[float | None], std: list[float] | None
+    completions: list[str],
+    model: str,
+    scores: list[float | None],
+    std: list[float | None] | None,
 ) -> None:
     from rich.console import Console
     from rich.table import Table
@@ -43,10 +46,13 @@ def _print_table(
     for column in ("score", "std", "completion"):
         table.add_column(column, justify="left" if column == "completion" else "right")
     for index, completion in enumerate(completions):
-        value = scores[index]
         table.add_row(
-            "none" if value is None else f"{value:.4f}",
-            f"{std[index]:.4f}" if std else "",
+            _number(scores[index]),
+            _number(std[index]) if std else "",
             Text(completion, overflow="ellipsis", no_wrap=True),
         )
     Console().print(table)
+
+
+def _number(value: float | None) -> str:
+    return "none" if value is None else f"{value:.4f}"

@@ -45,6 +45,11 @@ def probe(context: typer.Context) -> None:
     _become("reward_trainer", ["probe", *context.args])
 
 
+def ppo(context: typer.Context) -> None:
+    """Train a policy against a running server; `assay ppo --help`, `assay ppo report RUN`."""
+    _become("ppo_worker", context.args)
+
+
 def bench(context: typer.Context) -> None:
     """Measure a server on this machine; `assay bench --help` lists what."""
     _become("reward_server.bench", context.args)

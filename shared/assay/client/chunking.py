@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Generic, TypeAlias, TypeVar
 
 from assay.schemas.scoring import ContrastiveGroup, Group, GroupScores
 from assay.schemas.storage import BaselineSet, Sample
 
 Item = TypeVar("Item")
+Components: TypeAlias = dict[str, list[float | None]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,9 +97,16 @@ def _joined(begin: GroupScores, rest: GroupScores) -> GroupScores:
         scores=begin.scores + rest.scores,
         std=_concatenated(begin.std, rest.std),
         members=_concatenated(begin.members, rest.members),
+        components=_joined_components(begin.components, rest.components),
         tokens=begin.tokens + rest.tokens,
         truncated=begin.truncated + rest.truncated,
     )
+
+
+def _joined_components(begin: Components | None, rest: Components | None) -> Components | None:
+    if begin is None or rest is None:
+        return None
+    return {name: [*values, *rest.get(name, ())] for name, values in begin.items()}
 
 
 def _concatenated(begin: list[Item] | None, rest: list[Item] | None) -> list[Item] | None:

@@ -53,6 +53,7 @@ class InputEncoder:
         finished: bool = True,
         raw: bool = False,
         truncate: Truncate = "left",
+        max_tokens: int | None = None,
     ) -> EncodedInput:
         """See `Scorer.encode`."""
         if self.format == "pair":
@@ -68,14 +69,40 @@ class InputEncoder:
             raise InvalidInputError("prompt and completion are both empty: there is no token")
         if not finished:
             keep = self._without_end_token(encoding, keep)
-        over = len(keep) - self.max_tokens
+        over = self._over(len(keep), truncate, max_tokens)
         if over > 0:
-            if truncate == "error":
-                raise InvalidInputError(
-                    f"{len(keep)} tokens, and the model takes {self.max_tokens}"
-                )
-            keep = self._drop_oldest(encoding, keep, over)
+            keep = self._drop(encoding, keep, over, truncate)
         return _select(encoding, keep, truncated=over > 0)
+
+    def encode_ids(
+        self,
+        ids: str | Sequence[int],
+        *,
+        truncate: Truncate = "left",
+        max_tokens: int | None = None,
+    ) -> EncodedInput:
+        """See `Scorer.encode_ids`."""
+        if isinstance(ids, str):
+            given = self.tokenizer(ids, add_special_tokens=False)["input_ids"]
+            return self.encode_ids(given, truncate=truncate, max_tokens=max_tokens)
+        if not ids:
+            raise InvalidInputError("there is no token")
+        if not 0 <= min(ids) <= max(ids) < len(self.tokenizer):
+            raise InvalidInputError(f"token ids of this model are 0 to {len(self.tokenizer) - 1}")
+        over = max(0, self._over(len(ids), truncate, max_tokens))
+        if truncate == "right":
+            kept = tuple(ids[: len(ids) - over])
+        else:
+            first = 1 if over and ids[0] == self.tokenizer.bos_token_id else 0
+            kept = (*ids[:first], *ids[first + over :])
+        has_segments = "token_type_ids" in self.tokenizer.model_input_names
+        return EncodedInput(kept, (0,) * len(kept) if has_segments else None, over > 0)
+
+    def _over(self, tokens: int, truncate: Truncate, max_tokens: int | None) -> int:
+        limit = self.max_tokens if max_tokens is None else min(self.max_tokens, max_tokens)
+        if tokens > limit and truncate == "error":
+            raise InvalidInputError(f"{tokens} tokens, and {limit} are taken")
+        return tokens - limit
 
     def format_used(self, *, raw: bool) -> InputFormat:
         """The name of the format that a reply reports."""
@@ -111,12 +138,16 @@ class InputEncoder:
         ends_in_eos = encoding["input_ids"][keep[-1]] == self.tokenizer.eos_token_id
         return keep[:-1] if ends_in_eos and len(keep) > 1 else keep
 
-    def _drop_oldest(self, encoding: BatchEncoding, keep: list[int], over: int) -> list[int]:
-        """Drop `over` tokens from the front: a pair's prompt first, special tokens never."""
+    def _drop(
+        self, encoding: BatchEncoding, keep: list[int], over: int, side: Truncate
+    ) -> list[int]:
+        """Drop `over` tokens from one end: a pair's prompt first, special tokens never."""
         segments = encoding.sequence_ids(0)
         starts_with_bos = encoding["input_ids"][0] == self.tokenizer.bos_token_id
         text = [i for i in keep if segments[i] is not None and not (i == 0 and starts_with_bos)]
-        dropped = set(text[:over])
+        if over >= len(text):
+            raise InvalidInputError(f"{len(keep) - over} tokens leave no room for the text")
+        dropped = set(text[-over:] if side == "right" else text[:over])
         return [i for i in keep if i not in dropped]
 
 

@@ -37,11 +37,27 @@ class RewardModel(Scorer):
         finished: bool = True,
         raw: bool = False,
         truncate: Truncate = "left",
+        max_tokens: int | None = None,
     ) -> EncodedInput:
         """See `Scorer.encode`."""
         return self.encoder.encode(
-            prompt, completion, finished=finished, raw=raw, truncate=truncate
+            prompt,
+            completion,
+            finished=finished,
+            raw=raw,
+            truncate=truncate,
+            max_tokens=max_tokens,
         )
+
+    def encode_ids(
+        self,
+        ids: str | Sequence[int],
+        *,
+        truncate: Truncate = "left",
+        max_tokens: int | None = None,
+    ) -> EncodedInput:
+        """See `Scorer.encode_ids`."""
+        return self.encoder.encode_ids(ids, truncate=truncate, max_tokens=max_tokens)
 
     def format_used(self, *, raw: bool) -> InputFormat:
         """See `Scorer.format_used`."""

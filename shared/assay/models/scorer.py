@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Literal
 
+from assay.errors import InvalidInputError
 from assay.schemas.models import ModelCard
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
     from assay.schemas.text import Completion, Prompt
 
-Truncate = Literal["left", "error"]
+Truncate = Literal["left", "right", "error"]
 
 
 @dataclass(frozen=True)
@@ -65,6 +66,7 @@ class Scorer(ABC):
         finished: bool = True,
         raw: bool = False,
         truncate: Truncate = "left",
+        max_tokens: int | None = None,
     ) -> EncodedInput:
         """Join a prompt and a completion and tokenize them. Safe to call from several threads.
 
@@ -73,11 +75,32 @@ class Scorer(ABC):
             completion: text, or assistant and tool messages.
             finished: False for a completion that the token limit cut; no end token is added.
             raw: True = no template and no parsing, prompt and completion as they are.
-            truncate: what to do with an input over the model's limit.
+            truncate: what to do with an input over the limit: drop the oldest tokens or the last
+                ones, special tokens excepted, or refuse it.
+            max_tokens: a limit below the model's own, which holds if it is None or above that.
 
         Raises:
             InvalidInputError: too long with `truncate="error"`, or not fit for this model.
         """
+
+    def encode_ids(
+        self,
+        ids: str | Sequence[int],
+        *,
+        truncate: Truncate = "left",
+        max_tokens: int | None = None,
+    ) -> EncodedInput:
+        """Token ids of the model's own tokenizer, as a client made them: nothing is added.
+
+        Args:
+            ids: the ids, or a text that is tokenized as it is, with the special tokens in it.
+            truncate: as for `encode`.
+            max_tokens: as for `encode`.
+
+        Raises:
+            InvalidInputError: as for `encode`; or there are none, or the model has no such token.
+        """
+        raise InvalidInputError("this model takes texts, not token ids")
 
     @abstractmethod
     def format_used(self, *, raw: bool) -> str:

@@ -51,8 +51,13 @@ class Aliases(BaseModel):
         )
 
     def newer(self, stored: Aliases) -> Aliases:
-        """These if `serving` has moved since `stored`, else those."""
-        return self if self.epoch > stored.epoch else stored
+        """These if `serving` has moved since `stored`, else those.
+
+        A candidate that was named in between, which these know nothing of, stays.
+        """
+        if self.epoch <= stored.epoch:
+            return stored
+        return self if self.candidate else self.with_candidate(stored.candidate)
 
     def may_replace(self, stored: Aliases) -> bool:
         """Whether a writer may put these in place of `stored`: newer, or as new and serving alike.

@@ -143,8 +143,13 @@ class Bucket(Place):
             self._lib.delete(self._objects, rest)
 
     def sweep(self, path: str) -> None:
-        """Delete downloads that were killed more than a day ago; uploads leave nothing hidden."""
-        sweep_drafts(self._cache / path)
+        """Delete copies of what the bucket no longer holds, and downloads killed a day ago."""
+        folder = self._cache / path
+        sweep_drafts(folder)
+        held = self.children(path)
+        for copy in folder.glob("[!.]*"):
+            if copy.name not in held:
+                shutil.rmtree(copy, ignore_errors=True)
 
     def _list(self, path: str) -> list[str]:
         pages = self._lib.list(self._objects, path)

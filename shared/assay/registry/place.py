@@ -74,4 +74,4 @@ class Place(ABC):
 
     @abstractmethod
     def sweep(self, path: str) -> None:
-        """Delete what writers that were killed more than a day ago have left in a folder."""
+        """Delete what is of no use in a folder: remains of writers killed more than a day ago."""

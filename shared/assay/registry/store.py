@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections.abc import Callable
 from pathlib import Path
 
@@ -28,6 +29,8 @@ from assay.registry.bucket import Bucket
 from assay.registry.folder import Folder
 from assay.registry.place import Place
 from assay.schemas.refs import ModelRef, parse_pin
+
+logger = logging.getLogger(__name__)
 
 _ALIASES = "aliases.json"
 # What is said about a version, not what it is: publishing again may say it otherwise.
@@ -69,10 +72,16 @@ class Store:
         return sorted(self._stored(name) | _numbers(self._embedded.holding(name, MANIFEST)))
 
     def newest(self, name: str) -> int | None:
-        """The newest version that is released, neither candidate nor rejected; None = none."""
+        """The newest version that is released, neither candidate nor rejected; None = none.
+
+        Damaged ones are left out, with a warning: another version may serve all the same.
+        """
         for version in reversed(self.versions(name)):
-            if self.manifest(ModelRef(name, version)).status == "released":
-                return version
+            try:
+                if self.manifest(ModelRef(name, version)).status == "released":
+                    return version
+            except ArtifactError as error:
+                logger.warning("version left out", extra={"reason": error.detail})
         return None
 
     def manifest(self, ref: ModelRef) -> Manifest:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -15,7 +17,7 @@ def aggregate(values: Values, how: Aggregate, lcb_k: float = 1.0) -> Values:
     """One number per row: `mean`, `min`, or `lcb = mean - lcb_k * std` (population std).
 
     Args:
-        values: one column per member, shape [rows, members].
+        values: one column per member, shape [rows, members]; NaN stays NaN.
         how: which number.
         lcb_k: standard deviations that `lcb` takes off, >= 0.
 
@@ -33,6 +35,17 @@ def spread(values: Values) -> Values:
     """Population standard deviation over members, shape [rows]."""
     std: Values = values.std(axis=1)
     return std
+
+
+def or_none(values: Values) -> list[Any]:
+    """Values of rows as JSON has them: None for a row of NaN, which has no score.
+
+    Args:
+        values: shape [rows], or [rows, members].
+    """
+    rows = values[:, None] if values.ndim == 1 else values
+    gaps = np.asarray(np.isnan(rows).any(axis=1))
+    return [None if gap else row for row, gap in zip(values.tolist(), gaps, strict=True)]
 
 
 def check_aggregate(how: Aggregate, members: int, calibrated: bool) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, computed_field
 
 from assay.schemas.base import Outbound
 
@@ -50,6 +50,18 @@ class ModelCard(Outbound):
     created: int = Field(default=0, description="Unix time at which the version was made.")
     owned_by: str = "assay"
     assay: ModelInfo
+
+    @computed_field(description="The name without the version, where vLLM has the path.")  # type: ignore[prop-decorator]
+    @property
+    def root(self) -> str:
+        """For vLLM's clients."""
+        return self.id.partition("@")[0]
+
+    @computed_field(description="`max_tokens`, as vLLM's clients look for it.")  # type: ignore[prop-decorator]
+    @property
+    def max_model_len(self) -> int:
+        """For vLLM's clients."""
+        return self.assay.max_tokens
 
 
 class ModelList(Outbound):

@@ -29,7 +29,8 @@ class Group(Inbound):
         description="Each a non-empty text, or assistant and tool messages.",
     )
     labels: list[Any] | None = Field(
-        default=None, description="One per completion, for rules; a neural reward model ignores it."
+        default=None,
+        description="One per completion, for the rules of a composite; reward models ignore it.",
     )
     finished: Annotated[list[bool], Field(fail_fast=True)] | None = Field(
         default=None,
@@ -84,12 +85,18 @@ class ScoreRequest(AggregateOptions):
 class GroupScores(Outbound):
     """Scores of one group, one entry per completion in each list."""
 
-    scores: list[float | None] = Field(description="The aggregate over members; null = no score.")
-    std: list[float] | None = Field(
+    scores: list[float | None] = Field(
+        description="The aggregate over members; null = a rule of a composite gave no score."
+    )
+    std: list[float | None] | None = Field(
         description="Population std over members; null with one member or without calibration."
     )
-    members: list[list[float]] | None = Field(
+    members: list[list[float] | None] | None = Field(
         default=None, description="If asked for: per completion, one score per member."
+    )
+    components: dict[str, list[float | None]] | None = Field(
+        default=None,
+        description="Of a composite: what each part adds; they sum to the mean over members.",
     )
     tokens: list[int] = Field(description="Tokens that were scored.")
     truncated: list[bool] = Field(description="True = the oldest prompt tokens were dropped.")
@@ -120,7 +127,11 @@ class StrengthRequest(ScoringOptions):
 
 
 class PairStrength(Outbound):
-    """How strongly the ensemble prefers `chosen` (arXiv 2401.06080, section 2.2)."""
+    """How strongly the ensemble prefers `chosen` (arXiv 2401.06080, section 2.2).
+
+    Of a composite it is the served ensemble alone that is asked: its calibration knows nothing of
+    the other parts.
+    """
 
     mean: float = Field(description="Mean over members of score(chosen) - score(rejected).")
     std: float | None = Field(description="Population std over members; null with one member.")
@@ -154,12 +165,9 @@ class ContrastiveGroup(Group):
     )
 
 
-class ContrastiveRequest(AggregateOptions):
-    """`POST /v1/contrastive`."""
+class ContrastiveOptions(AggregateOptions):
+    """What is compared with which baselines, and how."""
 
-    model_config = example(groups=[{**_GROUP, "baselines": ["It is Paris.", "I do not know."]}])
-
-    groups: list[ContrastiveGroup] = Field(min_length=1, fail_fast=True)
     policy: str | None = Field(
         default=None, min_length=1, max_length=256, description="Whose stored baselines to use."
     )
@@ -176,6 +184,14 @@ class ContrastiveRequest(AggregateOptions):
     )
 
 
+class ContrastiveRequest(ContrastiveOptions):
+    """`POST /v1/contrastive`."""
+
+    model_config = example(groups=[{**_GROUP, "baselines": ["It is Paris.", "I do not know."]}])
+
+    groups: list[ContrastiveGroup] = Field(min_length=1, fail_fast=True)
+
+
 class Baseline(Outbound):
     """The baseline that was subtracted, on the scale of the scores (mean over members)."""
 
@@ -188,13 +204,17 @@ class Baseline(Outbound):
 class GroupRewards(Outbound):
     """Contrastive rewards of one group (arXiv 2403.07708), one entry per completion."""
 
-    rewards: list[float]
-    scores: list[float]
-    std: list[float] | None = Field(
+    rewards: list[float | None] = Field(
+        description="null = the completion, or all that it is compared with, has no score."
+    )
+    scores: list[float | None]
+    std: list[float | None] | None = Field(
         description="Population std over members of the reward; null as for scores."
     )
-    baseline: Baseline
-    members: list[list[float]] | None = Field(
+    baseline: Baseline | None = Field(
+        description="null = a rule of a composite gave none of the baselines a score."
+    )
+    members: list[list[float] | None] | None = Field(
         default=None, description="If asked for: per completion, the reward of each member."
     )
 
@@ -217,8 +237,10 @@ class BestOfNRequest(AggregateOptions):
 class BestOfN(Outbound):
     """The best completion of one group."""
 
-    index: int = Field(description="Position of the highest score; the first one of equals.")
-    scores: list[float]
+    index: int | None = Field(
+        description="Position of the highest score, the first one of equals; null = there is none."
+    )
+    scores: list[float | None]
 
 
 class BestOfNResponse(Outbound):

@@ -37,13 +37,12 @@ def _only_replies(messages: list[Message]) -> list[Message]:
 
 def _text_or_messages(value: object) -> str | None:
     if isinstance(value, str):
-        return "text"
-    return "messages" if isinstance(value, list) else None
+        return "<text>"
+    return "<messages>" if isinstance(value, list) else None
 
 
-# Tags keep validation errors to the branch that was meant; they end up in error paths, where
-# `UNION_TAGS` lets a handler leave them out.
-UNION_TAGS = frozenset({"text", "messages"})
+# Tags keep validation errors to the branch that was meant; they end up in the locations of errors,
+# where the angle brackets tell them from fields.
 _BY_TYPE = Discriminator(
     _text_or_messages,
     custom_error_type="text_or_messages",
@@ -51,17 +50,17 @@ _BY_TYPE = Discriminator(
 )
 
 Prompt: TypeAlias = Annotated[
-    Annotated[str, Tag("text")]
-    | Annotated[list[Message], Field(min_length=1, fail_fast=True), Tag("messages")],
+    Annotated[str, Tag("<text>")]
+    | Annotated[list[Message], Field(min_length=1, fail_fast=True), Tag("<messages>")],
     _BY_TYPE,
 ]
 Completion: TypeAlias = Annotated[
-    Annotated[str, Field(min_length=1), Tag("text")]
+    Annotated[str, Field(min_length=1), Tag("<text>")]
     | Annotated[
         list[Message],
         Field(min_length=1, fail_fast=True),
         AfterValidator(_only_replies),
-        Tag("messages"),
+        Tag("<messages>"),
     ],
     _BY_TYPE,
 ]

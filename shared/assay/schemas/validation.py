@@ -6,7 +6,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from assay.errors import FieldError, InvalidInputError
-from assay.schemas.text import UNION_TAGS
 
 _MAX_FIELDS = 20
 
@@ -32,6 +31,6 @@ def _path(location: Iterable[int | str]) -> str:
     for part in location:
         if isinstance(part, int):
             path += f"[{part}]"
-        elif part not in UNION_TAGS:
+        elif not part.startswith("<"):  # the tag of a union's branch
             path += f".{part}" if path else part
     return path or "body"

@@ -62,6 +62,13 @@ class BaselineStore:
         return int(count)
 
     @redis_errors()
+    async def is_empty(self) -> bool:
+        """Whether no prompt has any; only then it looks through all keys of the Redis."""
+        async for _ in self._redis.scan_iter(match=f"{_PREFIX}*", count=1000):
+            return False
+        return True
+
+    @redis_errors()
     async def fetch_many(
         self, prompts: Sequence[Prompt], policy: str | None
     ) -> list[dict[str, list[Completion]]]:

@@ -150,3 +150,14 @@ def test_without_the_extra_it_says_what_to_install(
     monkeypatch.setitem(sys.modules, "obstore", None)
     with pytest.raises(StartupError, match=r"assay-rm\[s3\]"):
         Store("s3://bucket", cache)
+
+
+def test_gc_takes_copies_of_what_is_gone(store: Store, cache: Path, tmp_path: Path) -> None:
+    for number in (4, 5):
+        save_version(tmp_path / str(number), ModelRef("rm", number))
+        store.publish(tmp_path / str(number), ModelRef("rm", number))
+    copies = [store.fetch(ModelRef("rm", number)) for number in (4, 5)]
+
+    store.collect("rm", keep=1, leased=set())
+
+    assert [copy.exists() for copy in copies] == [False, True]

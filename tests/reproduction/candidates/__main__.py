@@ -30,7 +30,7 @@ from reward_trainer.gate.measuring import Measured
 from reward_trainer.gate.report import GateReport
 from reward_trainer.preferences.writing import replacing
 
-_STEPS, _WALK = 30, 20
+_STEPS, _WALK, _STRIDE = 30, 20, 0.02
 _ABOUT = """# Bad candidates
 
 Children of the embedded `assay-minilm` that were spoilt on purpose, and what the gate says of them.
@@ -106,11 +106,12 @@ def _walk(data: GateData, pairs: Sequence[Pair]) -> Judged:
         bad = [weight.clone() for weight in weights]
         while report.passed and steps < _WALK:
             for weight, start, end in zip(weights, good, bad, strict=True):
-                weight.copy_(torch.lerp(start, end, (steps + 1) / _WALK))
+                weight.copy_(torch.lerp(start, end, (steps + 1) * _STRIDE))
             candidate = recalibrated(subject.measured(), anchor)
             report = evaluate(candidate, parent, anchor, data)
             parent, steps = candidate, steps + 1
-    return Judged(f"slightly worse each time, the {steps}th of {_WALK}", "accuracy_anchor", report)
+    name = f"slightly worse each time: number {steps} of {_WALK}"
+    return Judged(name, "accuracy_anchor", report)
 
 
 def _rejected_by(report: GateReport) -> str:

@@ -6,7 +6,8 @@ import os
 
 import pytest
 
-from reward_server.cluster import _set_environment
+from assay.errors import StartupError
+from reward_server.cluster import _set_environment, check_host
 
 
 def test_an_operators_variables_stay_but_those_that_switch_authentication_off(
@@ -17,3 +18,11 @@ def test_an_operators_variables_stay_but_those_that_switch_authentication_off(
     _set_environment({"OMP_NUM_THREADS": "2", "RAY_AUTH_MODE": "token"})
     assert os.environ["OMP_NUM_THREADS"] == "7"  # noqa: TID251 - it is what is tested
     assert os.environ["RAY_AUTH_MODE"] == "token"  # noqa: TID251
+
+
+def test_several_machines_need_a_host_that_they_reach() -> None:
+    machines = {"10.0.0.1", "10.0.0.2"}
+    with pytest.raises(StartupError, match="--host 0.0.0.0"):
+        check_host("127.0.0.1", machines)
+    check_host("0.0.0.0", machines)  # noqa: S104 - nothing is bound
+    check_host("127.0.0.1", {"10.0.0.1"})

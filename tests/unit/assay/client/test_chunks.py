@@ -48,6 +48,28 @@ def test_a_group_over_the_limit_is_cut_for_score_alone(make_client: Make, serve:
     assert [sizes(request) for request in server.requests] == [[5], [5]]
 
 
+def test_components_of_a_group_that_was_cut_are_put_together(
+    make_client: Make, serve: Make
+) -> None:
+    def composite(request: Received) -> Answer:
+        (group,) = request.body["groups"]
+        sizes = [len(text) for text in group["completions"]]
+        nulls: list[float | None] = [None if size == 2 else 1.0 for size in sizes]
+        result = {
+            "scores": nulls,
+            "std": nulls,
+            "components": {"rm": nulls, "length": sizes},
+            "tokens": sizes,
+            "truncated": [False] * len(sizes),
+        }
+        return reply({"model": "toy@7", "format": "chat", "results": [result]})
+
+    client = make_client(url=serve(composite).url, texts_per_request=2)
+    (result,) = client.score_groups(groups_of(3)).results
+    assert result.components == {"rm": [1.0, None, 1.0], "length": [1, 2, 3]}
+    assert result.scores == result.std == [1.0, None, 1.0]
+
+
 def test_labels_and_finished_are_cut_with_their_group(make_client: Make, serve: Make) -> None:
     server = serve(length_scores)
     client = make_client(url=server.url, texts_per_request=2)

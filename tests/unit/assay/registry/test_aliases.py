@@ -57,3 +57,13 @@ def test_the_first_aliases_may_come_at_epoch_zero() -> None:
 def test_other_contents_are_refused(bad: dict[str, object]) -> None:
     with pytest.raises(ValidationError):
         Aliases.model_validate(bad)
+
+
+def test_a_candidate_named_while_serving_moved_is_kept() -> None:
+    before = Aliases(epoch=1, serving=1, candidate=3)
+    flipped = Aliases(epoch=2, serving=2, previous=1)
+
+    assert flipped.newer(before).candidate == 3
+    assert flipped.newer(Aliases(epoch=1, serving=1, candidate=2)).candidate is None
+    assert Aliases(epoch=2, serving=2, candidate=4).newer(before).candidate == 4
+    assert flipped.newer(Aliases(epoch=3, serving=5)) == Aliases(epoch=3, serving=5)

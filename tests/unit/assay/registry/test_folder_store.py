@@ -126,3 +126,11 @@ def test_gc_takes_what_killed_writers_left_a_day_ago(tmp_path: Path) -> None:
     store.collect("rm", keep=1, leased=set())
 
     assert (fresh.exists(), old.exists(), note.exists()) == (True, False, False)
+
+
+def test_a_damaged_manifest_of_another_version_does_not_hide_the_newest_one(root: Path) -> None:
+    store = Store(str(root))
+    (root / "rm" / "4").mkdir()
+    (root / "rm" / "4" / MANIFEST).write_text('{"name": "rm", "vers')
+
+    assert store.newest("rm") == 3

@@ -1,0 +1,56 @@
+"""What goes wrong in PPO without any error, seen in the records of its steps."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from statistics import median
+
+from ppo_worker.metrics import StepRecord, mean
+
+_BEFORE, _SPIKE, _LEAST_NATS = 5, 3.0, 1.0
+_WINDOW = 5
+_LONGER, _LESS_PERPLEXED = 1.3, 0.7
+
+
+def kl_spike(history: Sequence[StepRecord]) -> str | None:
+    """The KL is several times what it just was: the policy has jumped off."""
+    if len(history) <= _BEFORE:
+        return None
+    usual = median(abs(record.kl) for record in history[-1 - _BEFORE : -1])
+    now = history[-1].kl
+    if now < _LEAST_NATS or now < _SPIKE * usual:
+        return None
+    return (
+        f"the KL is {now:.3g} nats, before it was {usual:.3g}: lower the policy's learning rate, "
+        "or raise kl_coef"
+    )
+
+
+def collapse(history: Sequence[StepRecord]) -> str | None:
+    """Reward and length rise while perplexity falls: long, sure answers that please the model.
+
+    arXiv 2307.04964, section 5.2: the pattern of a policy that has found the reward model's gaps.
+    Rewards of several versions are not compared.
+    """
+    same = [record for record in history if record.model_version == history[-1].model_version]
+    if len(same) < 2 * _WINDOW:
+        return None
+    first, last = same[:_WINDOW], same[-_WINDOW:]
+    rise = _of(last, "reward") - _of(first, "reward")
+    longer = _of(last, "length") / _of(first, "length")
+    perplexity = _of(last, "perplexity") / _of(first, "perplexity")
+    if rise <= 0 or longer < _LONGER or perplexity > _LESS_PERPLEXED:
+        return None
+    return (
+        f"the reward is {rise:.3g} higher, completions are {longer:.2f} times as long, and their "
+        f"perplexity is {perplexity:.2f} times what it was: read some, raise kl_coef, or stop"
+    )
+
+
+RULES: Mapping[str, Callable[[Sequence[StepRecord]], str | None]] = {
+    rule.__name__: rule for rule in (kl_spike, collapse)
+}
+
+
+def _of(records: Sequence[StepRecord], name: str) -> float:
+    return mean([getattr(record, name) for record in records])

@@ -1,0 +1,1 @@
+"""Scores out of several parts: the served model, models beside it, and rules."""

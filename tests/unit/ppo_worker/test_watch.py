@@ -1,0 +1,71 @@
+"""Warnings, from records written by hand: what they say, and what leaves them silent."""
+
+from __future__ import annotations
+
+from ppo_worker.metrics import StepRecord
+from ppo_worker.watch import collapse, kl_spike
+
+
+def record(step: int, **changes: object) -> StepRecord:
+    fields = {
+        "step": step,
+        "model_version": "m@1",
+        "score": 0.0,
+        "reward": 0.0,
+        "optimised": 0.0,
+        "kl": 0.5,
+        "length": 20.0,
+        "entropy": 2.0,
+        "perplexity": 10.0,
+        "disagreement": None,
+        "clip_fraction": 0.0,
+        "update_kl": 0.0,
+        "policy_loss": 0.0,
+        "value_loss": 0.0,
+        "ptx_loss": None,
+        "gradient": 1.0,
+        "unscored": 0,
+        "unfinished": 0.0,
+        "sample_s": 0.0,
+        "score_s": 0.0,
+        "learn_s": 0.0,
+    }
+    return StepRecord.model_validate({**fields, **changes})
+
+
+def steady(count: int = 10) -> list[StepRecord]:
+    return [record(step) for step in range(1, count + 1)]
+
+
+def test_a_kl_that_is_three_times_the_usual_one_is_a_spike() -> None:
+    assert kl_spike([*steady(), record(11, kl=1.4)]) is None
+    found = kl_spike([*steady(), record(11, kl=2.0)])
+    assert found is not None
+    assert "2 nats" in found
+    assert "0.5" in found
+
+
+def test_small_kls_and_a_steady_rise_are_no_spike() -> None:
+    start = [record(step, kl=0.01) for step in range(1, 7)]
+    assert kl_spike([*start, record(7, kl=0.5)]) is None
+    assert kl_spike([record(step, kl=float(step)) for step in range(1, 30)]) is None
+    assert kl_spike([record(1, kl=50.0)]) is None
+
+
+def test_reward_and_length_up_with_perplexity_down_is_a_collapse() -> None:
+    worse = {"reward": 1.0, "length": 30.0, "perplexity": 5.0}
+    end = [record(step, **worse) for step in range(11, 16)]
+    found = collapse([*steady(), *end])
+    assert found is not None
+    assert "1.50 times as long" in found
+    for name, healthy in (("reward", -0.1), ("length", 21.0), ("perplexity", 9.0)):
+        fine = [record(step, **{**worse, name: healthy}) for step in range(11, 16)]
+        assert collapse([*steady(), *fine]) is None
+
+
+def test_rewards_of_two_versions_are_not_compared() -> None:
+    end = [
+        record(step, model_version="m@2", reward=9.0, length=30.0, perplexity=5.0)
+        for step in range(11, 16)
+    ]
+    assert collapse([*steady(), *end]) is None
