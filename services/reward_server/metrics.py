@@ -77,6 +77,11 @@ class ServerMetrics:
             ("outcome",),
             registry=registry,
         )
+        self.left_out = Counter(
+            "reward_server_untapped_completions_total",
+            "Completions that are no samples: scored raw, or cut by the token limit",
+            registry=registry,
+        )
         self.rules = Counter(
             "reward_server_rule_texts_total",
             "Texts by component and what became of them: scored, none, failed, timeout",

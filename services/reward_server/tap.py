@@ -1,7 +1,8 @@
 """What the scoring routes score, handed to the online trainer after the reply.
 
 So any trainer that only asks for scores feeds the stream of samples. Scoring never waits for it:
-what does not fit or cannot be stored is dropped and counted.
+what does not fit or cannot be stored is dropped and counted. Texts that were scored raw or as cut
+by the token limit are left out and counted: samples are trained on as whole replies.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from reward_server.tasks import end
 
 if TYPE_CHECKING:
     from assay.schemas.scoring import Group
+    from assay.schemas.text import Completion
     from assay.streams.samples import SampleStream
     from reward_server.metrics import ServerMetrics
 
@@ -48,10 +50,16 @@ class Tap:
         """Begin to store what is offered."""
         self._task = asyncio.create_task(self._run(), name="tap")
 
-    def offer(self, groups: Iterable[Group], policy: str | None, step: int | None) -> None:
+    def offer(
+        self, groups: Iterable[Group], policy: str | None, step: int | None, *, raw: bool = False
+    ) -> None:
         """Take groups that were scored, or drop them; returns at once."""
         for group in groups:
-            size = len(group.completions)
+            whole = [] if raw else _finished(group)
+            size = len(whole)
+            self._metrics.left_out.inc(len(group.completions) - size)
+            if not whole:
+                continue
             if self._completions + size > _MAX_COMPLETIONS:
                 self._count("dropped", 1)
                 continue
@@ -59,7 +67,7 @@ class Tap:
             self._waiting.append(
                 Sample(
                     prompt=group.prompt,
-                    completions=group.completions,
+                    completions=whole,
                     policy=policy or DEFAULT_POLICY,
                     step=step,
                 )
@@ -99,3 +107,8 @@ class Tap:
 
     def _count(self, outcome: str, samples: int) -> None:
         self._metrics.tapped.labels(outcome).inc(samples)
+
+
+def _finished(group: Group) -> list[Completion]:
+    ends = group.finished or [True] * len(group.completions)
+    return [text for text, end in zip(group.completions, ends, strict=True) if end]

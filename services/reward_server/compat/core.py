@@ -266,7 +266,7 @@ def _tap(runtime: Runtime, texts: Sequence[Text], asked: Asked) -> None:
     if runtime.tap is None:
         return
     groups = [
-        Group(prompt=text.prompt, completions=[text.completion])
+        Group(prompt=text.prompt, completions=[text.completion], finished=[text.finished])
         for text in texts
         if has_prompt(text) and text.completion
     ]

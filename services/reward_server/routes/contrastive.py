@@ -44,7 +44,7 @@ async def contrastive(
         scored = await resident.scoring.score(texts, body)
     # Off the event loop: each completion is compared with each baseline.
     results = await asyncio.to_thread(_all_rewards, body, scored.with_gaps, baselines)
-    tapped(body.groups)
+    tapped(body.groups, body)
     return ContrastiveResponse(model=resident.card.id, results=results)
 
 

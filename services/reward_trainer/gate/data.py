@@ -8,13 +8,12 @@ from typing import NamedTuple, Protocol
 
 from assay.errors import InvalidInputError
 from assay.schemas.text import Completion, Prompt, prompt_digest
-from reward_trainer.fit.pairs import Pair, plain_json
+from reward_trainer.fit.pairs import Pair
+from reward_trainer.fit.recipe import SPLIT_SALT
 from reward_trainer.fit.splits import position
-from reward_trainer.preferences.roots import root_of
 
 HELD_SHARE = 0.15
 _HELD_GROUPS = 0.10
-_SALT = "gate"
 _FEW_ROOTS = 60  # shares of so few would vary: they are counted out instead
 
 
@@ -43,6 +42,8 @@ class GateData:
         held: labelled pairs that are held out.
         groups: policy samples that are held out, of any number of completions from 2 up.
         probe: labelled recent samples; none = the shift stays unverified.
+        probe_trained: how many were left out of the probe, since their prompts are trained on.
+        groups_trained: how many groups were not held out.
 
     Raises:
         InvalidInputError: a group has fewer than two completions.
@@ -51,6 +52,8 @@ class GateData:
     held: Sequence[Pair]
     groups: Sequence[Group]
     probe: Sequence[Pair] = ()
+    probe_trained: int = 0
+    groups_trained: int = 0
 
     def __post_init__(self) -> None:
         for index, group in enumerate(self.groups):
@@ -68,7 +71,8 @@ def held_out(
 
     A root's part follows from its text alone, so that no restart, and no pair that comes later,
     moves another pair from one part to the other. A few roots are counted out by rank of their
-    hash. Pairs that share a root with the probe are never trained on.
+    hash. The roots are among those that `assay fit` does not train on. Pairs that share a root with
+    the probe are never trained on, and those whose prompt's groups are held out are in no part.
 
     Args:
         pairs: with their roots; an empty root stands for the pair's prompt.
@@ -79,13 +83,19 @@ def held_out(
     held = _held_roots(set(roots), share) | {cluster_of(pair) for pair in probe}
     parts = HeldOut([], [])
     for pair, root in zip(pairs, roots, strict=True):
-        (parts.held if root in held else parts.train).append(pair)
+        if root in held:
+            parts.held.append(pair)
+        elif not is_held_group(pair.prompt):
+            parts.train.append(pair)
     return parts
 
 
 def is_held_group(prompt: Prompt) -> bool:
-    """Whether groups of a prompt, one prompt in ten by hash, are kept from training."""
-    return position(_SALT, root_of(plain_json(prompt))) < _HELD_GROUPS
+    """Whether groups of a prompt, one prompt in ten by hash, are kept from training.
+
+    It goes by the whole prompt: all that are made from one template may have the same root.
+    """
+    return position(SPLIT_SALT, prompt_digest(prompt)) < _HELD_GROUPS
 
 
 def cluster_of(pair: Pair) -> str:
@@ -95,6 +105,6 @@ def cluster_of(pair: Pair) -> str:
 
 def _held_roots(roots: set[str], share: float) -> set[str]:
     if len(roots) > _FEW_ROOTS:
-        return {root for root in roots if position(_SALT, root) < share}
-    ordered = sorted(roots, key=lambda root: position(_SALT, root))
+        return {root for root in roots if position(SPLIT_SALT, root) < share}
+    ordered = sorted(roots, key=lambda root: position(SPLIT_SALT, root))
     return set(ordered[: round(share * len(roots))])

@@ -28,6 +28,8 @@ NAMES = (
     "probe_anchor",
 )
 
+_MANY_GROUPS = 100  # of as many prompts one is held out, but for a chance of 3 in 100,000
+
 
 class _Versions(NamedTuple):
     candidate: Measured
@@ -61,12 +63,12 @@ def evaluate(
     is_finite = rules.finite(versions.candidate.scores)
     if not is_finite.passed:
         return GateReport.of([is_finite, *_unjudged(layout)], "unverified")
-    probed, shift = _probe(versions, layout)
+    probed, shift = _probe(versions, layout, data)
     judged = [
         rules.enough_pairs(len(layout.held)),
         *_accuracy(versions, layout),
-        *_groups(versions, layout),
-        *_scale(versions, layout),
+        *_groups(versions, layout, data),
+        *_scale(versions, layout, data),
         _length(versions, layout),
         *probed,
     ]
@@ -105,10 +107,9 @@ def _accuracy(versions: _Versions, layout: Layout) -> list[RuleResult]:
     ]
 
 
-def _groups(versions: _Versions, layout: Layout) -> list[RuleResult]:
+def _groups(versions: _Versions, layout: Layout, data: GateData) -> list[RuleResult]:
     if not layout.groups:
-        reason = "no group of samples is held out yet"
-        return [_nothing_yet(name, reason) for name in ("separation", "relative_difference")]
+        return [_without_groups(name, data) for name in ("separation", "relative_difference")]
     told_apart = (rules.group_separation(v.scores, layout.groups) for v in versions)
     results = [rules.separation(*told_apart)]
     if not len(layout.reference):
@@ -122,15 +123,15 @@ def _groups(versions: _Versions, layout: Layout) -> list[RuleResult]:
     return [*results, rules.relative_difference(own, anchor, clusters)]
 
 
-def _scale(versions: _Versions, layout: Layout) -> list[RuleResult]:
+def _scale(versions: _Versions, layout: Layout, data: GateData) -> list[RuleResult]:
     if not len(layout.reference):
         reason = "there is no reference set without held-out pairs"
         return [rules.not_measured(name, "", reason) for name in ("score_mean", "score_std")]
     own, anchor = (v.mean[layout.reference] for v in (versions.candidate, versions.anchor))
-    return [_mean(versions, layout), rules.score_std(own, anchor)]
+    return [_mean(versions, layout, data), rules.score_std(own, anchor)]
 
 
-def _mean(versions: _Versions, layout: Layout) -> RuleResult:
+def _mean(versions: _Versions, layout: Layout, data: GateData) -> RuleResult:
     """The mean of the reference set, or for calibrated versions that of the samples over it.
 
     Deviation: ensembles are centred when they are saved, each on calibration pairs of its own, so
@@ -144,8 +145,7 @@ def _mean(versions: _Versions, layout: Layout) -> RuleResult:
     if not (own.calibrated or anchor.calibrated):
         return rules.score_mean(own.mean[reference], anchor.mean[reference], std, "reference texts")
     if not len(samples):
-        reason = "versions are centred when saved, and there are no samples to compare with that"
-        return _nothing_yet("score_mean", reason)
+        return _without_groups("score_mean", data)
     over, of_anchor = (v.mean[samples] - v.mean[reference].mean() for v in (own, anchor))
     return rules.score_mean(over, of_anchor, std, "samples over the reference texts")
 
@@ -156,9 +156,13 @@ def _length(versions: _Versions, layout: Layout) -> RuleResult:
     )
 
 
-def _probe(versions: _Versions, layout: Layout) -> tuple[Sequence[RuleResult], Shift]:
+def _probe(
+    versions: _Versions, layout: Layout, data: GateData
+) -> tuple[Sequence[RuleResult], Shift]:
+    out = f"{data.probe_trained:,} are left out, as their conversations are trained on"
     if not len(layout.probe):
-        reason = "there is no probe: `assay probe add` labelled recent samples"
+        reason = f"of the probe {out}" if data.probe_trained else "there is no probe"
+        reason += ": `assay probe add` labelled recent samples"
         return [_nothing_yet(name, reason) for name in ("probe_parent", "probe_anchor")], (
             "unverified"
         )
@@ -169,12 +173,24 @@ def _probe(versions: _Versions, layout: Layout) -> tuple[Sequence[RuleResult], S
         rules.probe_drop("anchor", own, anchor, clusters, rules.MOST_DROP_ANCHOR),
     ]
     shown = all(no_worse for _, no_worse in found)
-    return [result for result, _ in found], "verified" if shown else "unverified"
+    results = [result for result, _ in found]
+    if data.probe_trained:
+        results = [r.model_copy(update={"detail": f"{r.detail}; {out}"}) for r in results]
+    return results, "verified" if shown else "unverified"
 
 
 def _right(version: Measured, pairs: Rows) -> Array:
     scores = version.mean
     return right(scores[pairs[:, 0]] - scores[pairs[:, 1]])
+
+
+def _without_groups(name: str, data: GateData) -> RuleResult:
+    """Nothing to measure on: no fault of a lineage that is young, and one of an old one."""
+    trained = data.groups_trained
+    if trained < _MANY_GROUPS:
+        return _nothing_yet(name, "no group of samples is held out yet")
+    reason = f"no group is held out after {trained:,} trained on: there are too few prompts"
+    return rules.not_measured(name, "", reason)
 
 
 def _nothing_yet(name: str, reason: str) -> RuleResult:

@@ -31,11 +31,7 @@ def pair_batch(pairs: Sequence[Pair], encode: Encode) -> Batch:
     Raises:
         DataError: the model cannot read one; its row is named.
     """
-    try:
-        return _batch([encode(p.prompt, side) for side in (p.chosen, p.rejected)] for p in pairs)
-    except AssayError as error:
-        names = ", ".join(pair.name for pair in pairs[:8])
-        raise DataError(f"one of {names}: {error.detail}") from error
+    return _batch(_encoded(pair, encode) for pair in pairs)
 
 
 def group_batch(groups: Sequence[Group], encode: Encode) -> Batch:
@@ -74,6 +70,13 @@ class Preferences:
             self._shuffled = list(range(len(self._pairs)))
             Random(f"{self._seed}:{epoch}").shuffle(self._shuffled)
         return self._shuffled
+
+
+def _encoded(pair: Pair, encode: Encode) -> list[EncodedInput]:
+    try:
+        return [encode(pair.prompt, side) for side in (pair.chosen, pair.rejected)]
+    except AssayError as error:
+        raise DataError(f"{pair.name}: {error.detail}") from error
 
 
 def _batch(encoded: Iterable[Sequence[EncodedInput]]) -> Batch:

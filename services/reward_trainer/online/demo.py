@@ -20,7 +20,7 @@ from assay.schemas.refs import parse_pin
 from reward_trainer.online.demo_text import pairs, samples
 from reward_trainer.online.settings import TrainerSettings
 
-_PAIRS = 12_000  # of which enough are held out for a promotion without a person
+_PAIRS = 14_000  # of which enough are held out for a promotion without a person
 _FRESH_S = 60.0
 _POLL_S = 1.0
 _GROUPS, _UPDATES = 8, 20  # groups of an update, updates of a version

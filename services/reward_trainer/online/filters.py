@@ -46,24 +46,6 @@ def read_sample(fields: Mapping[str, str], limits: Limits) -> Sample:
     return sample
 
 
-def check_lag(sample: Sample, newest: Mapping[str, int], limits: Limits) -> None:
-    """Refuse a sample of a policy that has moved on.
-
-    Args:
-        sample: with its policy's step, or without one.
-        newest: largest step that was seen of each policy.
-        limits: has the largest lag.
-
-    Raises:
-        DataError: it is further behind.
-    """
-    if sample.step is None or limits.max_policy_lag is None:
-        return
-    lag = newest.get(sample.policy, sample.step) - sample.step
-    if lag > limits.max_policy_lag:
-        raise DataError(f"stale: {lag} steps behind, of {limits.max_policy_lag} at most")
-
-
 def distinct(group: Group, encode: Encode, limits: Limits) -> Group:
     """The group without completions that differ from an earlier one by nothing but noise.
 

@@ -98,7 +98,7 @@ class Joining(BaseModel):
         Args:
             entry: its stream id.
             sample: what it holds. Two completions or more are a group, or several of like size
-                if they are more than `k_max`.
+                if they are more than `k_max`; of an odd number, pairs have one of three.
 
         Returns:
             Groups that are released, in an order that follows from that of the entries.
@@ -153,8 +153,9 @@ def _together(first: Group, second: Group) -> Group:
 
 
 def _parts(group: Group, k_max: int) -> list[Group]:
-    """A group in parts of like size, none above `k_max`, none of one completion."""
-    count = -(-len(group.completions) // k_max)
+    """A group in parts of like size, none of one completion; three are one part if k_max is 2."""
+    number = len(group.completions)
+    count = min(-(-number // k_max), number // 2)
     return [
         group.model_copy(update={"completions": part}) for part in _divide(group.completions, count)
     ]

@@ -9,8 +9,9 @@ from pydantic import BaseModel
 
 from assay.errors import DataError
 from reward_trainer.gate.data import is_held_group
-from reward_trainer.online.filters import Encode, check_lag, distinct, read_sample
+from reward_trainer.online.filters import Encode, distinct, read_sample
 from reward_trainer.online.groups import Dropped, Group, Joined, Joining
+from reward_trainer.online.lag import Lag
 from reward_trainer.online.options import Limits
 
 HELD_GROUPS = 300  # the newest of them judge a candidate
@@ -28,14 +29,16 @@ class Intake(BaseModel):
 
     Attributes:
         joining: groups that are not complete.
-        newest_steps: largest step seen of each policy.
+        lag: newest steps of the policies.
         held: newest groups that are never trained on, oldest first.
+        trained: groups that were not held out.
         dead: entries that went to the dead letter, by the first word of the reason.
     """
 
     joining: Joining
-    newest_steps: dict[str, int] = {}
+    lag: Lag = Lag()
     held: list[Group] = []
+    trained: int = 0
     dead: dict[str, int] = {}
 
     def take(
@@ -57,15 +60,12 @@ class Intake(BaseModel):
     def _joined(self, entry: str, fields: Mapping[str, str], limits: Limits) -> list[Joined]:
         try:
             sample = read_sample(fields, limits)
-            check_lag(sample, self.newest_steps, limits)
+            self.lag.check(sample, limits.max_policy_lag, self.joining.join_span)
         except DataError as error:
             return [
                 *self.joining.skip(),
                 Dropped((entry,), error.detail, (fields.get("data", ""),)),
             ]
-        if sample.step is not None:
-            newest = self.newest_steps.get(sample.policy, 0)
-            self.newest_steps[sample.policy] = max(newest, sample.step)
         return self.joining.add(entry, sample)
 
     def _sorted_out(
@@ -84,6 +84,7 @@ class Intake(BaseModel):
 
     def _use(self, group: Group) -> Ready:
         if not is_held_group(group.prompt):
+            self.trained += 1
             return Ready("train", group)
         self.held = [*self.held, group][-HELD_GROUPS:]
         return Ready("held", group)

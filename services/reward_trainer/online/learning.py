@@ -22,6 +22,8 @@ from reward_trainer.online.step import StepRecord, take_step
 from reward_trainer.online.versions import Versions
 from reward_trainer.online.watch import remember
 
+_WARNED = 500  # policies have names from clients
+
 
 class Learning:
     """What goes on learning; every method blocks.
@@ -60,6 +62,7 @@ class Learning:
         with self._own_random_numbers():
             record = take_step(self.ensemble, *batches, groups)
         state.history = remember(state.history, record)
+        state.warned = state.warned[-_WARNED:]
         return record
 
     def return_to(self, version: int) -> None:

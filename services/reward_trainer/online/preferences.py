@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from reward_trainer.fit.pairs import Pair, pairs_of, without_repeats
-from reward_trainer.gate.data import held_out
+from reward_trainer.gate.data import cluster_of, held_out
 from reward_trainer.gate.probe import Probe
 from reward_trainer.online.batches import Preferences
 from reward_trainer.online.publishing import Evidence
@@ -59,7 +59,7 @@ def read_stored(settings: TrainerSettings, location: str, probe: Probe) -> Store
     }
     return Stored(
         Preferences(train, settings.seed),
-        Evidence(held, probe.pairs),
+        Evidence(held, probe.pairs, frozenset(cluster_of(pair) for pair in train)),
         recipe,
         _digest(recipe, train),
     )

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
+from assay.errors import ScoringError
 from assay.models.loading import load
 from assay.models.manifest import MANIFEST, Manifest
 from assay.models.members import Members
@@ -19,7 +20,7 @@ from assay.models.saving import save
 from assay.schemas.refs import ModelRef
 from reward_trainer.fit.measuring import input_pairs
 from reward_trainer.fit.pairs import Pair
-from reward_trainer.gate.data import GateData
+from reward_trainer.gate.data import GateData, cluster_of
 from reward_trainer.gate.evaluate import evaluate
 from reward_trainer.gate.measuring import Measured, measure
 from reward_trainer.gate.report import GateReport
@@ -47,10 +48,13 @@ class Evidence(NamedTuple):
     Attributes:
         held: stored pairs; an ensemble is calibrated on them too.
         probe: gives labelled recent samples, as they are at the moment.
+        trained: conversations of the pairs that are trained on; the probe may have come to name
+            some of them.
     """
 
     held: Sequence[Pair]
     probe: Callable[[], Sequence[Pair]]
+    trained: frozenset[str]
 
 
 class Publisher:
@@ -113,17 +117,31 @@ class Publisher:
             shutil.rmtree(self._folder, ignore_errors=True)
 
     def _draft(self, learning: Learning, ref: ModelRef, anchor: Measured) -> Path:
-        """Save a version whose scores lie where the anchor's lie, before anybody sees it."""
+        """Save a version whose scores lie where the anchor's lie, before anybody sees it.
+
+        One that gives scores that are no numbers is saved as it is, for the gate to reject.
+        """
         shutil.rmtree(self._folder, ignore_errors=True)
         members, encoder = learning.ensemble.members, learning.encoder
         pairs = input_pairs(encoder, self._evidence.held)
         manifest = self._manifest(learning, ref)
         with _same_offsets(members):
-            return save(members, encoder, manifest, self._folder, pairs, level=_level(anchor))
+            try:
+                return save(members, encoder, manifest, self._folder, pairs, level=_level(anchor))
+            except ScoringError:
+                return save(members, encoder, manifest, self._folder)
 
     def _data(self, state: State) -> GateData:
         evidence = self._evidence
-        return GateData(held=evidence.held, groups=state.intake.held, probe=evidence.probe())
+        probe = evidence.probe()
+        unseen = [pair for pair in probe if cluster_of(pair) not in evidence.trained]
+        return GateData(
+            held=evidence.held,
+            groups=state.intake.held,
+            probe=unseen,
+            probe_trained=len(probe) - len(unseen),
+            groups_trained=state.intake.trained,
+        )
 
     def _manifest(self, learning: Learning, ref: ModelRef) -> Manifest:
         state = learning.state

@@ -8,6 +8,7 @@ the rule is therefore named, and each says what it keeps.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -108,7 +109,7 @@ class Learner:
         up = [None if gradient is None else -gradient for gradient in gradients]
         clip_norm = self.options.clip_norm if optimizer is self.optimizer else None
         try:
-            with _learning_rate(optimizer, rate):
+            with _changed(optimizer, lr=rate, weight_decay=0.0):  # decay is no part of J
                 _step(optimizer, self.params, up, clip_norm)
             yield
         finally:
@@ -119,6 +120,8 @@ def vanilla(learner: Learner, loss: Objective, separation: Objective) -> Measure
     """Descend the ranking loss L alone. J is measured and has no influence."""
     with torch.no_grad():
         separated = float(separation())
+    if not math.isfinite(separated):
+        raise ScoringError("the difference loss is not finite: no step was taken")
     value, gradients = learner.gradients("ranking loss", loss)
     learner.descend(gradients)
     return Measured(value, separated, float(_norm(gradients)), 0.0)
@@ -210,15 +213,15 @@ def _step(
 
 
 @contextmanager
-def _learning_rate(optimizer: Optimizer, rate: float) -> Iterator[None]:
-    before = [group["lr"] for group in optimizer.param_groups]
+def _changed(optimizer: Optimizer, **options: float) -> Iterator[None]:
+    before = [{name: group[name] for name in options} for group in optimizer.param_groups]
     for group in optimizer.param_groups:
-        group["lr"] = rate
+        group.update(options)
     try:
         yield
     finally:
         for group, old in zip(optimizer.param_groups, before, strict=True):
-            group["lr"] = old
+            group.update(old)
 
 
 def _minus(down: Tensor | None, up: Tensor | None, weight: float) -> Tensor | None:

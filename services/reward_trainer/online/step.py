@@ -9,6 +9,7 @@ import torch
 from pydantic import BaseModel, ConfigDict
 from torch import Tensor
 
+from assay.errors import ScoringError
 from assay.objectives import normalised_separation, ranking_loss, separation
 from reward_trainer.evaluate.statistics import Array
 from reward_trainer.online.batches import Batch
@@ -54,7 +55,7 @@ def take_step(
         origin: where the groups come from, one each.
 
     Raises:
-        ScoringError: a loss or gradient is not finite. Members before that one have stepped.
+        ScoringError: a score, loss or gradient is not finite. Members before that one have stepped.
     """
     pair_rows, group_rows = ensemble.prepare(pairs.texts), ensemble.prepare(groups.texts)
     measured, scores = [], []
@@ -94,6 +95,8 @@ class Objectives:
         """Mean over groups of J, each with its own k; dropout would read as difference."""
         self._ensemble.learn(False)
         scores = self._ensemble.scores(self._index, self._group_rows)
+        if not scores.isfinite().all():  # J itself may be finite where they are not
+            raise ScoringError("a sample has a score that is not finite: no step was taken")
         if not len(self.first_scores):
             self.first_scores = scores.detach().cpu()
         return torch.cat([separation(scores[rows]) for rows in self._groups]).mean()

@@ -21,7 +21,8 @@ START = "0-0"
 _CONSUMER = "trainer"
 _BLOCK_MS = 500
 _CHUNK = 200
-_FULL_LETTERS = 10_000
+_MOST_LETTERS = 10_000
+_MOST_CHARACTERS = 8_000  # of the data of one
 _READ = (
     *("XREADGROUP", "GROUP", GROUP, _CONSUMER, "COUNT", _CHUNK, "BLOCK", _BLOCK_MS),
     *("STREAMS", STREAM, ">"),
@@ -91,9 +92,12 @@ class SampleReader:
             await self._fenced(self._ack, STREAM, GROUP, after(part[-1]), *part)
 
     async def bury(self, letters: Sequence[Letter]) -> None:
-        """Keep what cannot be used, under its id; those that are there stay as they are."""
-        parts = [part for letter in letters for part in letter]
-        await self._fenced(self._bury, DEAD, str(_FULL_LETTERS), *parts)
+        """Keep what cannot be used, under its id; those that are there stay as they are.
+
+        Long data is cut. Beyond some thousand letters the oldest are deleted and counted.
+        """
+        parts = [part for one in letters for part in (one.id, one.reason, _cut(one.data))]
+        await self._fenced(self._bury, DEAD, str(_MOST_LETTERS), *parts)
 
     @redis_errors()
     async def _read(self) -> list[Entry]:
@@ -120,6 +124,12 @@ class SampleReader:
         async with self._lease.turn:
             reply: str = await script(keys=[key, TOKEN], args=[str(self._lease.token), *args])
         return reply
+
+
+def _cut(data: str) -> str:
+    if len(data) <= _MOST_CHARACTERS:
+        return data
+    return f"{data[:_MOST_CHARACTERS]}... ({len(data)} characters)"
 
 
 class _GroupLostError(Exception):

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from assay.errors import ScoringError
 from assay.schemas.models import Calibration
 
 if TYPE_CHECKING:
@@ -45,9 +46,14 @@ def calibrate(
     Returns:
         The offsets that were taken off, the fitted temperature and the quantiles of the ensemble
         mean difference.
+
+    Raises:
+        ScoringError: a score is not finite; nothing has changed.
     """
     texts = list({side.digest: side for pair in pairs for side in pair}.values())
     scores = score_all(members, texts)
+    if not np.isfinite(scores).all():
+        raise ScoringError("a calibration text has a score that is not finite: train anew")
     offsets = scores.mean(axis=0) - level
     _centre(members, offsets)
     rows = {text.digest: index for index, text in enumerate(texts)}

@@ -156,15 +156,26 @@ async def test_a_letter_is_written_once_with_its_reason_and_data(client: Redis) 
     }
 
 
-async def test_beyond_ten_thousand_letters_data_is_left_out(client: Redis) -> None:
+async def test_beyond_ten_thousand_letters_the_oldest_are_deleted_and_counted(
+    client: Redis,
+) -> None:
     made = await reader(client)
-    await client.hset(DEAD, mapping={f"{n}-1": "{}" for n in range(9_999)})
-    await made.bury([Letter("1-0", "why", "data"), Letter("2-0", "why", "data")])
-    letters: Any = await client.hmget(DEAD, ["1-0", "2-0"])
-    assert [json.loads(text) for text in letters] == [
-        {"reason": "why", "data": "data"},
-        {"reason": "why"},
-    ]
+    await client.hset(DEAD, mapping={f"{9 + n // 7}-{n % 7}": "{}" for n in range(9_999)})
+    await made.bury([Letter("1500-0", "why", "data")])
+    assert await client.hlen(DEAD) == 10_000
+    await made.bury([Letter("1500-1", "why", "data")])
+    ids: Any = await client.hkeys(DEAD)
+    left = sorted(tuple(map(int, id_.split("-"))) for id_ in ids)
+    every = [(9 + n // 7, n % 7) for n in range(9_999)] + [(1500, 0), (1500, 1)]
+    assert left == every[1001:]
+    assert await client.get(f"{DEAD}:forgotten") == "1001"
+
+
+async def test_of_long_data_the_beginning_is_kept(client: Redis) -> None:
+    made = await reader(client)
+    await made.bury([Letter("1-0", "why", "\u00e9" * 100_000)])
+    letter = json.loads((await client.hgetall(DEAD))["1-0"])
+    assert letter["data"] == "\u00e9" * 8_000 + "... (100000 characters)"
 
 
 async def test_while_redis_is_down_everything_says_so(

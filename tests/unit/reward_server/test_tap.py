@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
 
 import pytest
 from prometheus_client import CollectorRegistry
 
 from assay.schemas.scoring import Group
+from assay.schemas.storage import Sample
 from reward_server.metrics import ServerMetrics
 from reward_server.tap import Tap
 
@@ -22,9 +22,11 @@ class Gated:
     def __init__(self) -> None:
         self.gate = asyncio.Event()
         self.batches: list[int] = []
+        self.samples: list[Sample] = []
 
-    async def append(self, items: list[Any], _: str | None) -> list[str]:
+    async def append(self, items: list[Sample], _: str | None) -> list[str]:
         self.batches.append(len(items))
+        self.samples += items
         await self.gate.wait()
         return []
 
@@ -43,3 +45,17 @@ async def test_no_more_waits_than_fits() -> None:
     stream.gate.set()
     await tap.close()
     assert sum(stream.batches) == 3
+
+
+async def test_texts_that_were_scored_otherwise_than_samples_are_trained_on_are_left_out() -> None:
+    stream, metrics = Gated(), ServerMetrics(CollectorRegistry(), "test", "toy@1")
+    stream.gate.set()
+    tap = Tap(lambda: stream, metrics)  # type: ignore[arg-type, return-value]
+    tap.start()
+    whole = Group(prompt="p", completions=["a", "b"])
+    cut = Group(prompt="p", completions=["c", "d", "e"], finished=[True, False, True])
+    tap.offer([whole], "ppo", 1, raw=True)
+    tap.offer([whole, cut, Group(prompt="p", completions=["f"], finished=[False])], "ppo", 1)
+    await tap.close()
+    assert [sample.completions for sample in stream.samples] == [["a", "b"], ["c", "e"]]
+    assert metrics.registry.get_sample_value("reward_server_untapped_completions_total") == 4

@@ -9,6 +9,8 @@ import pytest
 from assay.errors import InvalidInputError
 from assay.schemas.text import Message, Prompt
 from reward_trainer.fit.pairs import Pair
+from reward_trainer.fit.recipe import load_recipe
+from reward_trainer.fit.splits import split_by_root
 from reward_trainer.gate.data import GateData, held_out, is_held_group
 from reward_trainer.gate.layout import Layout
 
@@ -32,8 +34,10 @@ def test_about_fifteen_percent_of_the_prompts_are_held_out_with_all_their_pairs(
 
     train, held = held_out(pairs)
 
-    assert len(train) + len(held) == 2000
-    assert not prompts(train) & prompts(held)
+    left = {prompt for prompt in prompts(pairs) - prompts(held) if not is_held_group(prompt)}
+    assert prompts(train) == left
+    assert len(train) == 2 * len(left)
+    assert len(held) == 2 * len(prompts(held))
     assert 110 <= len(prompts(held)) <= 190  # 150 +- 3.5 sqrt(1000 .15 .85)
 
 
@@ -85,12 +89,36 @@ def test_a_prompt_is_held_out_however_it_is_written() -> None:
         assert len(answers) == 1
 
 
-def test_prompts_whose_groups_are_held_out_are_in_no_pair_that_is_trained_on() -> None:
-    texts = [f"question {i}" for i in range(500)]
+@pytest.mark.parametrize(
+    "template",
+    [
+        "Below is an instruction. Write a response.\n\n### Instruction:\n{}\n\n### Response:\n",
+        "Solve the following math problem.\n\n{}",
+        "Write a Python function that passes the tests.\n\n{}",
+    ],
+)
+def test_one_prompt_in_ten_of_one_template_is_held_out(template: str) -> None:
+    held = sum(is_held_group(template.format(f"question {i}")) for i in range(500))
 
-    train, _ = held_out([pair(text, root=text) for text in texts])
+    assert 24 <= held <= 76  # 50 +- 4 sqrt(500 .1 .9)
+
+
+def test_prompts_whose_groups_are_held_out_are_in_no_pair_that_is_trained_on() -> None:
+    pairs = [pair(f"Question {i}?", root=f"root {i % 90}") for i in range(900)]
+
+    train, held = held_out(pairs)
 
     assert not [p for p in train if is_held_group(p.prompt)]
+    assert [p for p in pairs if is_held_group(p.prompt) and p not in held]
+
+
+@pytest.mark.parametrize("roots", [3, 7, 24, 54, 60, 61, 700])
+def test_what_is_held_out_is_nothing_that_a_fit_trains_on(roots: int) -> None:
+    pairs = [pair(f"q {i}", root=f"root {i}") for i in range(roots)]
+
+    trained = {p.root for p in split_by_root(pairs, load_recipe("bt")).train}
+
+    assert not trained & {p.root for p in held_out(pairs).held}
 
 
 def test_a_group_of_one_completion_is_refused() -> None:

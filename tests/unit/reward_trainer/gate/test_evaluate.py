@@ -172,6 +172,29 @@ def test_without_any_evidence_nothing_is_rejected_and_a_person_decides() -> None
     assert [rule.name for rule in report.rules] == list(NAMES)
 
 
+@pytest.mark.parametrize(("trained", "by_a_person"), [(20, False), (400, True)])
+def test_an_old_lineage_without_any_held_out_group_is_left_to_a_person(
+    trained: int, by_a_person: bool, data: GateData
+) -> None:
+    alone = replace(data, groups=(), groups_trained=trained)
+    report = evaluate(calibrated(good), calibrated(good), calibrated(good), alone)
+
+    unmeasured = [rule.name for rule in report.rules if rule.value is None]
+    assert unmeasured == ["separation", "relative_difference", "score_mean"]
+    assert report.passed
+    assert report.manual_only is by_a_person
+
+
+def test_samples_of_the_probe_that_are_trained_on_are_named(data: GateData) -> None:
+    def said(data: GateData) -> str:
+        report = evaluate(scorer(good), scorer(good), scorer(good), data)
+        return next(rule.detail for rule in report.rules if rule.name == "probe_parent")
+
+    out = "7 are left out, as their conversations are trained on"
+    assert out in said(replace(data, probe_trained=7))
+    assert out in said(replace(data, probe=(), probe_trained=7))
+
+
 def test_without_a_probe_the_shift_is_unverified(data: GateData) -> None:
     report = evaluate(scorer(good), scorer(good), scorer(good), replace(data, probe=()))
 

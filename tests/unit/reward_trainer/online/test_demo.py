@@ -21,9 +21,9 @@ from reward_trainer.preferences.roots import root_of
 def test_enough_pairs_are_held_out_for_a_promotion_without_a_person() -> None:
     made = [
         Pair("demo", i, root_of(p["prompt"]), p["prompt"], p["chosen"], p["rejected"])
-        for i, p in enumerate(pairs(12_000), start=1)
+        for i, p in enumerate(pairs(14_000), start=1)
     ]
-    assert len({pair.key for pair in made}) > 11_000
+    assert len({pair.key for pair in made}) > 13_000
     assert all(pair.chosen != pair.rejected for pair in made)
     assert len(held_out(made).held) >= 1500
 

@@ -82,6 +82,15 @@ def test_entries_of_several_completions_are_groups_of_their_own() -> None:
     assert joining.pending == []
 
 
+def test_no_completion_of_a_large_entry_is_left_alone() -> None:
+    for k_max in (2, 3, 4):
+        for number in range(2, 15):
+            several = Sample(prompt="p", completions=list("abcdefghijklmno")[:number], policy="p")
+            parts = texts(Joining(k_max=k_max, join_span=9).add("1-0", several))
+            assert [text for part in parts for text in part] == several.completions
+            assert all(2 <= len(part) <= max(3, k_max) for part in parts)
+
+
 def test_what_is_released_depends_on_the_entries_alone() -> None:
     """Stopped and restored at any entry, the joining goes on as if it had not been."""
     random = Random(0)

@@ -1,11 +1,12 @@
 from __future__ import annotations
 
 import json
+from random import Random
 from typing import Any
 
 import pytest
 
-from assay.errors import InvalidInputError
+from assay.errors import DataError, InvalidInputError
 from assay.models.scorer import EncodedInput
 from assay.schemas.storage import Sample
 from assay.schemas.text import Completion, Prompt
@@ -14,6 +15,7 @@ from reward_trainer.gate.data import is_held_group
 from reward_trainer.online.filters import similarity
 from reward_trainer.online.groups import Dropped, Group, Joining
 from reward_trainer.online.intake import HELD_GROUPS, Intake, Ready
+from reward_trainer.online.lag import Lag
 from reward_trainer.online.options import Limits
 
 LIMITS = Limits(policies=None, max_policy_lag=None, max_characters=100_000, near_duplicate=0.9)
@@ -146,6 +148,47 @@ def test_samples_behind_their_policy_are_dropped() -> None:
     assert isinstance(dropped, Dropped)
     assert dropped.reason == "stale: 11 steps behind, of 10 at most"
     assert state.dead == {"stale": 1}
+
+
+def test_one_wild_step_silences_a_policy_for_no_more_than_the_span() -> None:
+    limits = LIMITS.model_copy(update={"max_policy_lag": 10})
+    state = Intake(joining=Joining(k_max=8, join_span=5))
+    state.take("1-0", fields(sample(1, step=2**53)), encode, limits)
+    kept = []
+    for step in range(8):
+        state = Intake.model_validate_json(state.model_dump_json())
+        (found,) = state.take(f"2-{step}", fields(sample(1, step=step)), encode, limits)
+        kept.append(isinstance(found, Ready))
+    assert kept == [False] * 4 + [True] * 4
+
+
+def test_the_lag_is_that_behind_the_largest_of_the_last_steps() -> None:
+    steps = [Random(0).randrange(50) for _ in range(300)]
+    lag, span = Lag(), 7
+    for number, step in enumerate(steps):
+        newest = max(steps[max(0, number - span + 1) : number + 1])
+        if newest - step > 20:
+            with pytest.raises(DataError, match=f"stale: {newest - step} steps behind"):
+                lag.check(sample(0, step=step), 20, span)
+        else:
+            lag.check(sample(0, step=step), 20, span)
+
+
+def test_of_policies_the_last_ones_are_remembered() -> None:
+    lag = Lag()
+    for number in range(200):
+        lag.check(sample(0, step=9, policy=f"policy {number}"), 3, 5)
+        lag.check(sample(0, step=9, policy="steady"), 3, 5)
+    assert len(lag.policies) < 100
+    with pytest.raises(DataError, match="stale"):
+        lag.check(sample(0, step=1, policy="steady"), 3, 5)
+
+
+def test_groups_that_are_trained_on_are_counted() -> None:
+    state = intake()
+    for number, prompt in enumerate((TRAINED, HELD, TRAINED)):
+        state.take(f"{number}-0", fields(sample(number, prompt=prompt)), encode, LIMITS)
+    assert state.trained == 2
 
 
 def test_every_entry_counts_for_the_joining_dropped_ones_too() -> None:

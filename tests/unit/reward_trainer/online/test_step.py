@@ -10,9 +10,10 @@ import torch
 from torch import Tensor
 from torch.nn.functional import softplus
 
-from assay.errors import DataError, ModelLoadError
+from assay.errors import DataError, InvalidInputError, ModelLoadError, ScoringError
 from assay.models.loading import load
 from assay.models.reward_model import RewardModel
+from assay.models.scorer import EncodedInput
 from assay.objectives import normalised_separation, separation
 from assay.schemas.text import Completion, Message, Prompt
 from reward_trainer.fit.pairs import Pair
@@ -195,3 +196,27 @@ def _modules(model: RewardModel) -> list[torch.nn.Module]:
     members = model.members
     poolers = getattr(members, "poolers", None)
     return [members.model] if poolers is None else [p.model for p in poolers]  # type: ignore[attr-defined]
+
+
+def test_of_a_batch_only_the_pair_that_cannot_be_read_is_named() -> None:
+    pairs = [Pair("pairs", row, "", f"q{row}", "a", "b") for row in range(1, 17)]
+
+    def encode(prompt: Prompt, completion: Completion) -> EncodedInput:
+        if prompt == "q14":
+            raise InvalidInputError("no tokens")
+        return EncodedInput((1, 2))
+
+    with pytest.raises(DataError, match="^pairs row 14: no tokens$"):
+        pair_batch(pairs, encode)
+
+
+@pytest.mark.parametrize("rule", ["vanilla", "joint"])
+def test_a_score_that_is_infinite_is_no_step_even_where_j_is_finite(
+    rule: RuleName, toy_model: ToyModel
+) -> None:
+    model = load(str(toy_model("bert", "lora")))
+    ensemble = learning(model, rule)
+    with torch.no_grad():
+        ensemble.members.heads()[0].bias.fill_(torch.inf)
+    with pytest.raises(ScoringError, match="score that is not finite"):
+        step(ensemble, model)
