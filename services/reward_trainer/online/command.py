@@ -39,7 +39,7 @@ def main(argv: Sequence[str]) -> int:
         0 after an orderly end, 2 with one line on stderr for what keeps it from training, 3 if
         another trainer has taken over.
     """
-    from reward_trainer.online.lease import FencedError
+    from assay.registry.fence import FencedError
 
     try:
         settings = read_settings(argv)
