@@ -228,12 +228,13 @@ async def test_a_writer_that_was_replaced_changes_no_board(
     with pytest.raises(DependencyError, match="lost"):
         await old.swap(board, board.changed())
     await redis.set("newest", 1)
-    assert await old.swap(board, board := board.changed())
-    assert not await old.swap(None, board)
+    changed = board.changed()
+    assert await old.swap(board, changed)
+    assert not await old.swap(board, changed)
     await redis.set("newest", 2)
     with pytest.raises(FencedError, match="another trainer"):
-        await old.swap(board, board.changed())
-    assert await registry.board() == board
+        await old.swap(changed, changed.changed())
+    assert await registry.board() == changed
 
 
 async def test_the_long_dead_are_forgotten(registry: Registry, redis: Redis) -> None:
