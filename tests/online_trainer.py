@@ -15,13 +15,13 @@ from prometheus_client import CollectorRegistry
 
 from assay.models.manifest import Manifest
 from assay.models.saving import save
+from assay.registry.fence import FencedError
 from assay.schemas.storage import Sample
 from reward_trainer.fit.ensemble import Ensemble
 from reward_trainer.fit.measuring import input_pairs
 from reward_trainer.fit.pairs import Pair
 from reward_trainer.fit.recipe import load_recipe
 from reward_trainer.fit.scorer import StepScorer, model_weights
-from reward_trainer.online.lease import FencedError
 from reward_trainer.online.metrics import TrainerMetrics
 from reward_trainer.online.settings import TrainerSettings
 from reward_trainer.online.starting import train

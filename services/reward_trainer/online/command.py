@@ -40,7 +40,7 @@ def main(argv: Sequence[str]) -> int:
         0 after an orderly end, 2 with one line on stderr for what keeps it from training, 3 if
         another trainer has taken over.
     """
-    from reward_trainer.online.lease import FencedError
+    from assay.registry.fence import FencedError
 
     try:
         return _run(read_settings(argv))

@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from importlib.resources import files
 
 from redis.asyncio import Redis
 
-from assay.errors import ConflictError, DependencyError
+from assay.errors import DependencyError
+from assay.registry.fence import Fence, FencedError, fenced
 from assay.streams.connection import redis_errors
 
 LEASE = "assay:trainer:lease"
@@ -20,22 +21,19 @@ _LUA = files("reward_trainer.online").joinpath("lease.lua")
 _LOG = logging.getLogger(__name__)
 
 
-class FencedError(ConflictError):
-    """Another trainer has taken over: what this one does must not count."""
-
-
 class Lease:
     """The right to train, held by one process.
 
     Args:
         redis: where it is kept.
         ttl_s: after so long without renewal another trainer may take over.
-        floor: the token of the newest checkpoint, which a new one exceeds.
+        newest: gives the token of the newest checkpoint. It outlives Redis's data, and another
+            trainer may have written it: a new token exceeds it, and an old one falls behind it.
     """
 
-    def __init__(self, redis: Redis, ttl_s: float, floor: int) -> None:
+    def __init__(self, redis: Redis, ttl_s: float, newest: Callable[[], int]) -> None:
         self._take = redis.register_script(_LUA.read_text(encoding="utf-8"))
-        self._ttl_s, self._floor = ttl_s, floor
+        self._ttl_s, self._newest = ttl_s, newest
         self.token = 0
         # One command with the token at a time: where Redis has lost it, a renewal brings a new one,
         # and a command that is under way with the old one would look like that of another trainer.
@@ -52,18 +50,33 @@ class Lease:
             DependencyError: Redis does not answer.
         """
         async with self.turn:
-            outcome, value = await self._run(ttl_ms=round(self._ttl_s * 1000))
+            newest = self._newest()
+            if 0 < self.token < newest:
+                raise fenced()
+            outcome, value = await self._run(newest, ttl_ms=round(self._ttl_s * 1000))
             if outcome == "fenced" or (outcome == "taken" and self.token):
                 raise fenced()
             if outcome == "held":
                 self.token = int(value)
             return bool(outcome == "held")
 
+    @contextlib.asynccontextmanager
+    async def held(self) -> AsyncIterator[Fence]:
+        """What a write elsewhere has to carry; it stays valid until the write is done.
+
+        Raises:
+            FencedError: another trainer has taken the lease since.
+            DependencyError: Redis does not answer.
+        """
+        await self.take()
+        async with self.turn:
+            yield Fence(TOKEN, self.token)
+
     async def release(self) -> None:
         """Let another trainer take over at once; it would otherwise wait until the lease ends."""
         if self.token:
             with contextlib.suppress(DependencyError, FencedError):
-                await self._run(ttl_ms=0)
+                await self._run(0, ttl_ms=0)
 
     async def wait(self, is_over: Callable[[], bool]) -> bool:
         """Return when the lease is ours, or the waiting is over; says whether it is ours."""
@@ -88,8 +101,8 @@ class Lease:
             await self._try()
 
     @redis_errors()
-    async def _run(self, ttl_ms: int) -> tuple[str, str]:
-        args = [str(self.token), str(self._floor), str(ttl_ms)]
+    async def _run(self, newest: int, ttl_ms: int) -> tuple[str, str]:
+        args = [str(self.token), str(newest), str(ttl_ms)]
         outcome, value = await self._take(keys=[LEASE, TOKEN], args=args)
         return outcome, value
 
@@ -99,11 +112,3 @@ class Lease:
         except DependencyError as error:
             _LOG.warning("the lease cannot be renewed", extra={"reason": error.detail})
             return False
-
-
-def fenced() -> FencedError:
-    """The error of a trainer that has been replaced."""
-    return FencedError(
-        "another trainer has taken the lease: this one was silent for too long, and ends without "
-        "writing anything more"
-    )

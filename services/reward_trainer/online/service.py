@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import logging
 import time
-import uuid
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import TypeVar
@@ -16,26 +15,30 @@ from redis.asyncio import Redis
 from assay.errors import DataError, DependencyError, ScoringError
 from assay.registry.promotions import Registry
 from assay.schemas.refs import ModelRef
-from reward_trainer.online.checkpoint import newest_token, read_checkpoint, write_checkpoint
+from reward_trainer.online.checkpoint import newest_token, write_checkpoint
 from reward_trainer.online.crash import Crash
-from reward_trainer.online.following import Following, meaning
-from reward_trainer.online.groups import Dropped, Joining
-from reward_trainer.online.intake import Intake
-from reward_trainer.online.learning import Learning
+from reward_trainer.online.following import Following, Served, meaning
+from reward_trainer.online.groups import Dropped
 from reward_trainer.online.lease import Lease
 from reward_trainer.online.preferences import Stored
 from reward_trainer.online.publishing import Publisher
 from reward_trainer.online.reports import Reports
+from reward_trainer.online.resuming import resume
 from reward_trainer.online.settings import TrainerSettings
 from reward_trainer.online.state import State
-from reward_trainer.online.stream import START, Entry, Letter, SampleReader
+from reward_trainer.online.stream import Entry, Letter, SampleReader
 from reward_trainer.online.versions import Versions
 from reward_trainer.online.watch import warnings
 
 _UNSAVED_ENTRIES = 1000  # a stream of nothing but dead letters has to be cleared too
 _RETRY_S = 0.5
+_LAST_TRIES = 3  # of what needs Redis, once the trainer is to end
 _PAUSED_S = 1.0
 _CANCEL_S = 1.0
+_REMEDY = (
+    "promote or roll back; or start once with --resume (`assay train`) or ASSAY_RESUME=true "
+    "(`assay up`)"
+)
 _LOG = logging.getLogger(__name__)
 T = TypeVar("T")
 
@@ -65,15 +68,14 @@ class Trainer:
         self._reports = reports
         self._folder = settings.folder / versions.name
         self._crash = Crash(settings.crash_at)
-        self._lease = Lease(redis, settings.lease_ttl_s, newest_token(self._checkpoints))
+        self._lease = Lease(redis, settings.lease_ttl_s, lambda: newest_token(self._checkpoints))
         self._reader = SampleReader(redis, self._lease)
-        registry = Registry(redis, versions.name)
+        registry = Registry(redis, versions.name, self._lease.held)
         self._following = Following(registry, versions.store, versions.released())
         self._publisher = Publisher(
             versions, stored.evidence, stored.recipe, self._folder / "draft", self._crash
         )
         self._unsaved: list[str] = []
-        self._asked: str | None = None  # id of the promotion that was asked for
         self._is_wanted, self._stopping = is_wanted, False
 
     @property
@@ -90,6 +92,7 @@ class Trainer:
 
         Raises:
             FencedError: another trainer has taken over.
+            DependencyError: Redis was down at the end: what was not saved will be done again.
             AssayError: a version cannot be loaded, the disk is full ...
         """
         if not await self._lease.wait(self._ending):
@@ -105,7 +108,7 @@ class Trainer:
         await self._lease.release()
 
     def stop(self) -> None:
-        """Have `run` end after the entry at hand, with a checkpoint."""
+        """Have `run` end after the update at hand, with a checkpoint."""
         self._stopping = True
 
     async def _train(self) -> None:
@@ -115,6 +118,7 @@ class Trainer:
             if self.state.paused is not None:
                 await asyncio.sleep(_PAUSED_S)
                 continue
+            await self._learn()  # a kill may have left groups that are complete
             entries = await self._insist(lambda: self._reader.read(self.state.last_id))
             for entry in entries:
                 if self._halted():
@@ -132,50 +136,19 @@ class Trainer:
         return self._stopping or not self._is_wanted()
 
     async def _start(self) -> None:
-        serving = await self._insist(self._following.serving)
-        self._learning = await asyncio.to_thread(self._begin, serving)
+        served = await self._insist(self._following.served)
+        self._learning = await asyncio.to_thread(
+            resume, self._settings, self._versions, self._stored, self._checkpoints, served
+        )
         state = self.state
-        if self._settings.resume:
-            state.paused, state.rejections = None, 0
         await self._save()  # whatever a trainer before us still writes is older
         await self._insist(lambda: self._reader.start(state.last_id))
+        await self._insist(lambda: self._reader.acknowledge([state.last_id]))  # if it was killed
         await self._reports.tell(
             "started",
             parent=str(self._ref(state.parent)),
             updates=state.updates,
             rule=self._settings.update_rule,
-        )
-
-    def _begin(self, serving: int) -> Learning:
-        checkpoint = read_checkpoint(self._checkpoints)
-        parts = self._settings, self._versions, self._stored.preferences
-        if checkpoint is None:
-            return Learning(*parts, self._first_state(serving))
-        state = checkpoint.state
-        state.intake.joining.k_max = self._settings.k_max
-        state.intake.joining.join_span = self._settings.join_span
-        if state.recipe == self._stored.digest:
-            return Learning.resumed(*parts, checkpoint)
-        state.recipe, state.serving, state.passed, state.wanted = (
-            self._stored.digest,
-            serving,
-            [],
-            None,
-        )
-        learning = Learning(*parts, state)
-        learning.return_to(serving)
-        return learning
-
-    def _first_state(self, serving: int) -> State:
-        joining = Joining(k_max=self._settings.k_max, join_span=self._settings.join_span)
-        return State(
-            model=self._versions.name,
-            lineage=uuid.uuid4().hex,
-            parent=serving,
-            serving=serving,
-            last_id=START,
-            intake=Intake(joining=joining),
-            recipe=self._stored.digest,
         )
 
     async def _take(self, entry: Entry) -> None:
@@ -189,8 +162,7 @@ class Trainer:
         state.queue += [
             item.group for item in found if not isinstance(item, Dropped) and item.use == "train"
         ]
-        while len(state.queue) >= settings.groups_per_update and state.paused is None:
-            await self._update()
+        await self._learn()
         if len(self._unsaved) >= _UNSAVED_ENTRIES:
             await self._save()
 
@@ -204,6 +176,11 @@ class Trainer:
             await self._insist(lambda: self._reader.bury(letters))
             self._crash.at("during_dead_letter")
             self._reports.metrics.entries.labels("dead").inc(len(letters))
+
+    async def _learn(self) -> None:
+        """Every update for which there are groups."""
+        while len(self.state.queue) >= self._settings.groups_per_update and not self._halted():
+            await self._update()
 
     async def _update(self) -> None:
         started = time.perf_counter()
@@ -260,53 +237,54 @@ class Trainer:
         await self._reports.tell("returned", parent=str(self._ref(state.parent)), reason=reason)
         if state.rejections >= self._settings.max_rejections:
             state.paused = f"{state.rejections} rejections in a row, the last: {reason}"
-            await self._reports.tell(
-                "paused", reason=state.paused, remedy="promote or roll back, or start with --resume"
-            )
+            await self._reports.tell("paused", reason=state.paused, remedy=_REMEDY)
         self._reports.metrics.paused.set(state.paused is not None)
 
     async def _follow(self) -> None:
         """Take note of what is served, and ask for what should be."""
         with contextlib.suppress(DependencyError):
-            serving = await self._following.serving()
-            what = meaning(self.state, serving)
+            served = await self._following.served()
+            what = meaning(self.state, served)
             if what == "own":
-                self.state.serving = serving
-                await self._reports.tell("promoted", version=str(self._ref(serving)))
+                await self._go_on(served)
+                await self._reports.tell("promoted", version=str(self._ref(served.version)))
             elif what == "foreign":
-                await self._restart(serving)
-            await self._promote(serving)
+                await self._restart(served)
+            await self._promote()
 
-    async def _restart(self, serving: int) -> None:
+    async def _restart(self, served: Served) -> None:
         """Somebody has decided otherwise: drop the candidate, start anew from what is served."""
         state = self.state
         if (await self._following.aliases()).candidate in state.passed:
             await self._following.nominate(None)
-        await asyncio.to_thread(self._learning.return_to, serving)
-        state.serving, state.passed, state.wanted = serving, [], None
+        await asyncio.to_thread(self._learning.return_to, served.version)
+        state.passed, state.wanted = [], None
+        await self._go_on(served)
+        await self._reports.tell("restarted", serving=str(self._ref(served.version)))
+
+    async def _go_on(self, served: Served) -> None:
+        """Train on what comes next, even after a pause: somebody has looked."""
+        state = self.state
+        state.serving, state.epoch = served
         if state.paused is not None:
             await self._insist(lambda: self._reader.start(state.last_id))
         state.rejections, state.paused = 0, None
         self._reports.metrics.paused.set(0)
-        await self._reports.tell("restarted", serving=str(self._ref(serving)))
         await self._save()
 
-    async def _promote(self, serving: int) -> None:
-        wanted = self.state.wanted
-        if wanted is None or wanted <= serving:
-            self.state.wanted = self._asked = None
-        elif self._asked is None:
-            promotion = await self._following.promote(wanted, self._settings.swap_when)
-            self._asked = promotion.id if promotion else None
-        else:
-            promotion = await self._following.promotion(self._asked)
-            if promotion is None:
-                self._asked = None  # Redis has lost it: ask again
-            elif promotion.state == "refused":
-                self.state.wanted = self._asked = None
-                await self._reports.tell(
-                    "refused", version=str(self._ref(wanted)), reason=promotion.reason
-                )
+    async def _promote(self) -> None:
+        state = self.state
+        if state.wanted is None or state.wanted <= state.serving:
+            state.wanted = None
+            return
+        refused = await self._following.promote(state.wanted, state.epoch, self._settings.swap_when)
+        if refused is None:
+            return
+        if refused.version == state.wanted:
+            state.wanted = None
+        await self._reports.tell(
+            "refused", version=str(self._ref(refused.version)), reason=refused.reason
+        )
 
     async def _save(self) -> None:
         """Checkpoint, then acknowledge and trim what it covers."""
@@ -329,15 +307,17 @@ class Trainer:
         self._unsaved = []
 
     async def _insist(self, call: Callable[[], Awaitable[T]]) -> T:
-        """Do it, if need be when Redis is back."""
-        told = False
+        """Do it, if need be when Redis is back; a trainer that is to end does not wait for that."""
+        tries = 0
         while True:
             try:
                 return await call()
             except DependencyError as error:
-                if not told:
+                tries += 1
+                if self._ending() and tries >= _LAST_TRIES:
+                    raise
+                if tries == 1:
                     _LOG.warning("waiting for Redis", extra={"reason": error.detail})
-                    told = True
                 await asyncio.sleep(_RETRY_S)
 
     def _ref(self, version: int) -> ModelRef:

@@ -19,6 +19,7 @@ class State(BaseModel):
         steps: of all lineages; the pairs of the next update follow from it.
         parent: version whose weights the training goes on from, or that it returns to.
         serving: version that is served, as far as the trainer knows.
+        epoch: how often `serving` had moved by then.
         passed: versions that it made and that passed the gate since it started from another one.
         wanted: version that is to be promoted without a person; None = none.
         last_id: last stream entry that went in.
@@ -41,6 +42,7 @@ class State(BaseModel):
     steps: int = 0
     parent: int
     serving: int
+    epoch: int = 0
     passed: list[int] = []
     wanted: int | None = None
     last_id: str

@@ -11,9 +11,10 @@ from redis.asyncio import Redis
 from redis.client import NEVER_DECODE
 from redis.commands.core import AsyncScript
 
+from assay.registry.fence import fenced
 from assay.streams.connection import redis_errors
 from assay.streams.samples import STREAM
-from reward_trainer.online.lease import TOKEN, Lease, fenced
+from reward_trainer.online.lease import TOKEN, Lease
 
 DEAD = "assay:samples:dead"
 GROUP = "trainer"

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import uuid
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
+from contextlib import AbstractAsyncContextManager, nullcontext
 from functools import partial
 from importlib.resources import files
 from time import monotonic
@@ -16,6 +17,7 @@ from redis.asyncio import Redis
 
 from assay.errors import ConflictError, DependencyError, ModelNotFoundError, NotReadyError
 from assay.registry.aliases import Aliases
+from assay.registry.fence import Fence, fenced
 from assay.registry.records import (
     Board,
     Event,
@@ -40,14 +42,21 @@ _RETRY_AFTER_S = 1.0
 _DAMAGED_S = 30.0  # somebody has to look
 
 Record = TypeVar("Record", bound=BaseModel)
+FenceSource = Callable[[], AbstractAsyncContextManager[Fence | None]]
 
 
 class Registry:
-    """The versions of one model on Redis; every method raises DependencyError while it is down."""
+    """The versions of one model on Redis; every method raises DependencyError while it is down.
 
-    def __init__(self, redis: Redis, name: str) -> None:
+    Args:
+        redis: the connection.
+        name: of the model.
+        fence: entered for each change of the board, which is refused to who has been replaced.
+    """
+
+    def __init__(self, redis: Redis, name: str, fence: FenceSource = nullcontext) -> None:
         self.name = name
-        self._redis = redis
+        self._redis, self._fence = redis, fence
         self._board = f"assay:board:{name}"
         self._heard = f"assay:heard:{name}"
         self._states = f"assay:replicas:{name}"
@@ -64,7 +73,6 @@ class Registry:
         text = await self._redis.get(self._board)
         return None if text is None else _read(Board, text, self._board)
 
-    @redis_errors()
     async def swap(self, old: Board | None, new: Board, not_after_s: float | None = None) -> bool:
         """Put `new` in place of `old`, unless another has changed the board since.
 
@@ -74,10 +82,26 @@ class Registry:
             old: the board as it was read; None = there was none.
             new: `old.changed(...)`.
             not_after_s: when it is too late, by Redis's clock; None = it never is.
+
+        Raises:
+            FencedError: another writer has taken over.
         """
+        async with self._fence() as fence:
+            reply = await self._swap(old, new, not_after_s, fence)
+        if reply == "fenced":
+            raise fenced()
+        if reply == "lost":
+            raise DependencyError("Redis has lost its data", retry_after_s=_RETRY_AFTER_S)
+        return reply == "done"
+
+    @redis_errors()
+    async def _swap(
+        self, old: Board | None, new: Board, not_after_s: float | None, fence: Fence | None
+    ) -> str:
         promotion = new.promotion
-        done = await self._swap_script(
-            keys=[self._board, _history(promotion.id if promotion else "")],
+        keys = [self._board, _history(promotion.id if promotion else "")]
+        reply: str = await self._swap_script(
+            keys=keys if fence is None else [*keys, fence.key],
             args=[
                 "" if old is None else str(old.revision),
                 new.model_dump_json(),
@@ -85,9 +109,10 @@ class Registry:
                 str(_HISTORY_S),
                 self._hints,
                 "" if not_after_s is None else f"{not_after_s:.6f}",
+                "" if fence is None else str(fence.token),
             ],
         )
-        return bool(done)
+        return reply
 
     @redis_errors()
     async def promotion(self, id_: str) -> Promotion | None:
@@ -194,6 +219,7 @@ async def propose(
     by: PromotedBy,
     swap_when: SwapWhen,
     timeout_s: float,
+    epoch: int | None = None,
 ) -> Promotion:
     """Begin a promotion.
 
@@ -204,10 +230,12 @@ async def propose(
         by: a promotion by a person moves the anchor.
         swap_when: `quiet` or `now`.
         timeout_s: time for all replicas to load the version.
+        epoch: of the aliases on which the choice of the version rests; None = of any.
 
     Raises:
-        ConflictError: another one is under way, the version serves already, or there is none to
-            roll back to.
+        ConflictError: another one is under way, the version serves already, there is none to roll
+            back to, or `serving` has moved since `epoch`.
+        FencedError: see `Registry`.
         NotReadyError: there is no board: no server has come up yet.
     """
     while True:
@@ -215,6 +243,11 @@ async def propose(
         if board is None:
             raise NotReadyError(
                 f"no server of {registry.name} has come up yet", retry_after_s=_RETRY_AFTER_S
+            )
+        if epoch not in (None, board.aliases.epoch):
+            raise ConflictError(
+                f"{registry.name}@{board.aliases.serving} has come to serve at epoch "
+                f"{board.aliases.epoch}, and not at {epoch}: look again before promoting"
             )
         now_s = await registry.now_s()
         promotion = Promotion(

@@ -19,6 +19,7 @@ import torch
 from assay.streams.samples import STREAM
 from online_trainer import ForkedTrainer, fields, make_home, read_jsonl, sample, trainer_settings
 from redis_server import RedisServer
+from reward_trainer.gate.data import is_held_group
 from reward_trainer.online.checkpoint import read_checkpoint
 from reward_trainer.online.crash import CrashPoint
 from reward_trainer.online.state import State
@@ -104,6 +105,8 @@ def _starts(home: Path) -> int:
 def _entries() -> list[dict[str, str]]:
     """Groups, single completions to join, and one of each kind that goes to the dead letter."""
     groups = [fields(sample(number)) for number in range(36)]
+    free = next(prompt for n in range(100) if not is_held_group(prompt := f"three updates {n}"))
+    groups.insert(0, fields(sample(50, k=36, prompt=free)))
     words = ["amber and ash", "birch", "cedar wood", "a dogwood"]
     singles = [
         fields(sample(90 + number % 2, completions=[words[number // 2]], step=1))

@@ -6,7 +6,6 @@ import asyncio
 import json
 import signal
 import tempfile
-import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -18,8 +17,9 @@ import torch
 from prometheus_client import CollectorRegistry
 from redis.asyncio import Redis
 
-from assay.errors import ArtifactError, DataError
+from assay.errors import ArtifactError, DataError, DependencyError
 from assay.models.loading import load
+from assay.registry.fence import FencedError
 from assay.registry.promotions import Registry, propose
 from assay.registry.records import Board, Promotion, PromotionState
 from assay.registry.store import Store
@@ -41,9 +41,10 @@ from redis_server import RedisServer
 from reward_trainer.gate.data import is_held_group
 from reward_trainer.gate.probe import Probe
 from reward_trainer.online.checkpoint import read_checkpoint
-from reward_trainer.online.following import meaning
+from reward_trainer.online.following import Served, meaning
 from reward_trainer.online.groups import Joining
 from reward_trainer.online.intake import Intake
+from reward_trainer.online.lease import LEASE, Lease
 from reward_trainer.online.metrics import TrainerMetrics
 from reward_trainer.online.preferences import read_stored
 from reward_trainer.online.reports import Reports
@@ -240,24 +241,114 @@ async def test_after_a_foreign_promotion_it_starts_anew_from_what_is_served(
         assert torch.equal(ours.weight, theirs.weight)
 
 
+@pytest.mark.anyio
+async def test_a_rollback_between_two_looks_is_not_missed(
+    home: Path, redis_server: RedisServer, client: Redis
+) -> None:
+    async with running(trainer_settings(home, redis_server.url), client) as run:
+        await run.feed(*range(9))
+        await run.told("candidate")
+        board = await run.registry.board()
+        assert board is not None
+        there = board.aliases.flipped(2, by_person=False)
+        back = there.flipped(1, by_person=True).model_copy(update={"candidate": 2})
+        assert await run.registry.swap(board, board.changed(aliases=back))
+        assert (await run.told("restarted"))["serving"] == "toy@1"
+        await run.consumed()
+        await run.trainer._following.promote(2, epoch=0, swap_when="now")
+        board = await run.registry.board()
+    state = run.trainer.state
+    assert (state.serving, state.epoch, state.passed, state.updates) == (1, 2, [], 0)
+    assert board is not None
+    assert (board.aliases.candidate, board.promotion) == (None, None)
+
+
+@pytest.mark.anyio
+async def test_a_version_that_passes_during_a_promotion_is_asked_for_after_it(
+    home: Path, redis_server: RedisServer, client: Redis
+) -> None:
+    async with running(trainer_settings(home, redis_server.url), client) as run:
+        state = run.trainer.state
+        state.passed, state.wanted = [2], 2
+        await has_promotion(run, "prepare", 2)
+        state.passed, state.wanted = [2, 3], 3
+        await serve(run, 2, by_person=False)
+        board = await has_promotion(run, "prepare", 3)
+        assert board.promotion is not None
+        state.passed, state.wanted = [2, 3, 4], 4
+        refused = board.promotion.model_copy(update={"state": "refused", "reason": "no memory"})
+        assert await run.registry.swap(board, board.changed(promotion=refused))
+        assert (await run.told("refused"))["version"] == "toy@3"
+        await has_promotion(run, "prepare", 4)
+        assert state.wanted == 4
+
+
+@pytest.mark.anyio
+async def test_a_trainer_that_was_replaced_moves_no_alias(
+    home: Path, redis_server: RedisServer, client: Redis
+) -> None:
+    run = Running(trainer_settings(home, redis_server.url), client)
+    following = run.trainer._following
+    assert (await following.served()).version == 1
+    before = await run.registry.board()
+    await client.delete(LEASE)  # it was silent for too long
+    assert await Lease(client, 30.0, lambda: 0).take()
+    with pytest.raises(FencedError):
+        await following.nominate(2)
+    with pytest.raises(FencedError):
+        await following.promote(2, 0, "now")
+    assert await run.registry.board() == before
+    assert run.store.aliases(NAME).candidate is None
+
+
+@pytest.mark.anyio
+async def test_a_pause_ends_when_a_version_of_its_own_is_promoted(
+    home: Path, redis_server: RedisServer, client: Redis
+) -> None:
+    async with running(trainer_settings(home, redis_server.url), client) as run:
+        await run.feed(*range(9))
+        await run.told("candidate")
+        await run.consumed()
+        state = run.trainer.state
+        state.paused, state.rejections = "3 rejections in a row", 3
+        await run.feed(*range(9, 12))
+        await serve(run, 2, by_person=True)
+        await run.told("promoted")
+        await run.consumed()
+    saved = _state(home)
+    expected = {"paused": None, "rejections": 0, "serving": 2, "epoch": 1, "parent": 2}
+    assert {**saved, **expected, "updates": 4} == saved
+
+
 @pytest.mark.parametrize(
-    ("serving", "expected"), [(1, "none"), (3, "own"), (4, "own"), (2, "foreign"), (9, "foreign")]
+    ("served", "expected"),
+    [
+        ((1, 5), "none"),
+        ((3, 6), "own"),
+        ((4, 6), "own"),
+        ((2, 6), "foreign"),
+        ((9, 6), "foreign"),
+        ((1, 7), "foreign"),  # there and back
+        ((4, 7), "foreign"),  # and what was in between?
+        ((1, 4), "foreign"),  # the store was behind what Redis has lost
+    ],
 )
-def test_what_a_change_of_the_serving_version_means(serving: int, expected: str) -> None:
+def test_what_a_change_of_the_serving_version_means(served: tuple[int, int], expected: str) -> None:
     state = State(
         model=NAME,
         lineage="l",
         parent=4,
         serving=1,
+        epoch=5,
         passed=[3, 4],
         last_id="0-0",
         intake=Intake(joining=Joining(k_max=2, join_span=2)),
         recipe="r",
     )
-    assert meaning(state, serving) == expected
+    assert meaning(state, Served(*served)) == expected
     if expected == "own":
         later = state.model_copy(update={"serving": 4})
-        assert meaning(later, 3) == "foreign"  # a rollback among its own versions
+        assert meaning(later, Served(3, 6)) == "foreign"  # a rollback among its own versions
 
 
 @pytest.mark.anyio
@@ -415,23 +506,51 @@ def test_a_second_trainer_takes_over_from_a_stopped_one_which_then_ends(
     assert Store(str(home / "store")).versions(NAME) == [1, 2]
 
 
-def test_a_second_trainer_waits_for_the_first(home: Path, redis_server: RedisServer) -> None:
+@pytest.mark.anyio
+async def test_a_second_trainer_waits_for_the_first_or_until_it_is_stopped(
+    home: Path, redis_server: RedisServer, client: Redis
+) -> None:
     settings = trainer_settings(home, redis_server.url)
-    first = ForkedTrainer(settings)
-    with redis.Redis(unix_socket_path=str(redis_server.socket)) as client:
-        until(lambda: client.exists(STREAM), 60, "the first trainer")
-        second = ForkedTrainer(settings)
-        try:
-            time.sleep(2 * settings.lease_ttl_s)
-            assert client.get("assay:trainer:lease") == b"1"
-            first.send(signal.SIGTERM)
-            assert first.wait() == 0
-            until(lambda: client.get("assay:trainer:lease") == b"2", 30, "the second trainer")
-            second.send(signal.SIGTERM)
-            assert second.wait() == 0
-        finally:
-            first.end()
-            second.end()
+    async with running(settings, client) as first:
+        others = [Running(settings, client) for _ in range(2)]
+        tasks = [asyncio.create_task(other.trainer.run()) for other in others]
+        await asyncio.sleep(1.5 * settings.lease_ttl_s)
+        assert await client.get(LEASE) == "1"
+        others[0].trainer.stop()
+        await asyncio.wait_for(tasks[0], 10)
+        assert await client.get(LEASE) == "1"
+    await first.told("started", times=2)
+    assert await client.get(LEASE) == "2"
+    others[1].trainer.stop()
+    await asyncio.wait_for(tasks[1], 30)
+
+
+@pytest.mark.anyio
+async def test_what_a_killed_trainer_did_not_acknowledge_leaves_the_stream(
+    home: Path, redis_server: RedisServer, client: Redis
+) -> None:
+    settings = trainer_settings(home, redis_server.url)
+    async with running(settings, client) as run:
+        await run.feed(*range(3))
+        await run.consumed()
+    await client.delete(STREAM)
+    await client.xadd(STREAM, fields(trained(2)), id=run.trainer.state.last_id)  # type: ignore[arg-type]
+    async with running(settings, client) as run:
+        await run.consumed()
+    assert run.trainer.state.steps == 1
+
+
+@pytest.mark.anyio
+async def test_a_trainer_that_is_stopped_does_not_wait_for_redis(
+    home: Path, redis_server: RedisServer, client: Redis
+) -> None:
+    run = Running(trainer_settings(home, redis_server.url), client)
+    task = asyncio.create_task(run.trainer.run())
+    await run.told("started")
+    redis_server.kill()
+    run.trainer.stop()
+    with pytest.raises(DependencyError):
+        await asyncio.wait_for(task, 20)
 
 
 def _updates(home: Path) -> Path:
@@ -444,10 +563,11 @@ def _state(home: Path) -> dict[str, Any]:
     return checkpoint.state.model_dump()
 
 
-async def has_promotion(run: Running, state: PromotionState) -> Board:
+async def has_promotion(run: Running, state: PromotionState, version: int = 2) -> Board:
     for _ in range(600):
         board = await run.registry.board()
-        if board and board.promotion and board.promotion.state == state:
+        found = board.promotion if board else None
+        if board and found and (found.state, found.version) == (state, version):
             return board
         await asyncio.sleep(0.05)
     raise AssertionError("no promotion")

@@ -11,11 +11,12 @@ import pytest
 from redis.asyncio import Redis
 
 from assay.errors import DependencyError
+from assay.registry.fence import FencedError
 from assay.streams.connection import connect
 from assay.streams.samples import STREAM, SampleStream
 from online_trainer import sample
 from redis_server import RedisServer
-from reward_trainer.online.lease import LEASE, FencedError, Lease
+from reward_trainer.online.lease import LEASE, Lease
 from reward_trainer.online.stream import DEAD, START, Entry, Letter, SampleReader, after
 
 pytestmark = [pytest.mark.anyio, pytest.mark.integration]
@@ -29,7 +30,7 @@ async def client(redis_server: RedisServer) -> AsyncIterator[Redis]:
 
 
 async def holder(client: Redis, ttl_s: float = 30.0, floor: int = 0) -> Lease:
-    lease = Lease(client, ttl_s, floor)
+    lease = Lease(client, ttl_s, lambda: floor)
     assert await lease.take()
     return lease
 
@@ -53,7 +54,7 @@ async def read_all(made: SampleReader, last_id: str = START) -> list[Entry]:
 
 
 async def test_one_holds_the_lease_and_tokens_grow(client: Redis) -> None:
-    first, second = Lease(client, 30.0, 0), Lease(client, 30.0, 0)
+    first, second = Lease(client, 30.0, lambda: 0), Lease(client, 30.0, lambda: 0)
     assert await first.take()
     assert not await second.take()
     assert await first.take()
@@ -92,6 +93,33 @@ async def test_a_token_exceeds_that_of_the_newest_checkpoint(client: Redis) -> N
     assert (await holder(client, floor=7)).token == 8
 
 
+async def test_one_that_waited_through_a_wipe_exceeds_checkpoints_that_came_meanwhile(
+    client: Redis,
+) -> None:
+    newest = 0
+    first, second = (Lease(client, 30.0, lambda: newest) for _ in range(2))
+    assert await first.take()
+    assert not await second.take()
+    newest = first.token  # the first one writes a checkpoint, and is silent for too long
+    await client.flushall()
+    assert await second.take()
+    assert second.token == 2
+    with pytest.raises(FencedError):
+        await first.take()
+
+
+async def test_after_a_wipe_a_trainer_whose_successor_wrote_a_checkpoint_has_been_replaced(
+    client: Redis,
+) -> None:
+    newest = 0
+    old = Lease(client, 30.0, lambda: newest)
+    assert await old.take()
+    newest = 2
+    await client.flushall()
+    with pytest.raises(FencedError):
+        await old.take()
+
+
 async def test_after_a_wipe_the_trainer_goes_on_with_a_larger_token(client: Redis) -> None:
     made = await reader(client)
     await client.flushall()
@@ -99,7 +127,7 @@ async def test_after_a_wipe_the_trainer_goes_on_with_a_larger_token(client: Redi
     assert [entry.id for entry in await read_all_or_retry(made)] == ids
     await made.acknowledge(ids)
     assert await client.xlen(STREAM) == 0
-    assert not await Lease(client, 30.0, 0).take()
+    assert not await Lease(client, 30.0, lambda: 0).take()
 
 
 async def read_all_or_retry(made: SampleReader) -> list[Entry]:
@@ -200,7 +228,7 @@ def test_the_id_behind_another() -> None:
 async def test_renewals_at_once_after_redis_has_lost_the_lease_are_one_trainer(
     client: Redis,
 ) -> None:
-    lease = Lease(client, 5.0, 0)
+    lease = Lease(client, 5.0, lambda: 0)
     assert await lease.take()
     await client.flushall()
     assert await asyncio.gather(*(lease.take() for _ in range(8))) == [True] * 8

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from redis.asyncio import Redis
 
 from assay.errors import ConflictError, DependencyError, ModelNotFoundError, NotReadyError
 from assay.registry.aliases import Aliases
+from assay.registry.fence import Fence, FencedError
 from assay.registry.promotions import EVENTS, Registry, propose, rebuild, set_candidate
 from assay.registry.protocol import Limits, advance
 from assay.registry.records import Board, Promotion, ReplicaState
@@ -208,6 +210,31 @@ async def test_replicas_are_those_heard_lately(registry: Registry, redis: Redis)
     assert [each.replica for each in await registry.replicas()] == ["a", "b"]
     await registry.leave("a")
     assert [each.replica for each in await registry.replicas()] == ["b"]
+
+
+async def test_what_is_decided_on_aliases_of_before_is_not_promoted(registry: Registry) -> None:
+    board = await start(registry)
+    with pytest.raises(ConflictError, match=f"not at {board.aliases.epoch + 1}: look again"):
+        await propose(registry, 7, "promote", "trainer", "now", 300.0, board.aliases.epoch + 1)
+    assert await registry.board() == board
+    await propose(registry, 7, "promote", "trainer", "now", 300.0, board.aliases.epoch)
+
+
+async def test_a_writer_that_was_replaced_changes_no_board(
+    registry: Registry, redis: Redis
+) -> None:
+    old = Registry(redis, registry.name, lambda: nullcontext(Fence("newest", 1)))
+    board = await start(registry)
+    with pytest.raises(DependencyError, match="lost"):
+        await old.swap(board, board.changed())
+    await redis.set("newest", 1)
+    changed = board.changed()
+    assert await old.swap(board, changed)
+    assert not await old.swap(board, changed)
+    await redis.set("newest", 2)
+    with pytest.raises(FencedError, match="another trainer"):
+        await old.swap(changed, changed.changed())
+    assert await registry.board() == changed
 
 
 async def test_the_long_dead_are_forgotten(registry: Registry, redis: Redis) -> None:
