@@ -18,7 +18,7 @@ DEMO: dict[str, Any] = {
     "prompts_per_step": 16,
     "completions_per_prompt": 4,
     "mini_batch": 32,
-    "max_new_tokens": 56,  # the texts that it was trained on are no longer
+    "max_new_tokens": 56,
     "policy_learning_rate": 1e-4,
     "value_learning_rate": 1e-3,
     "evaluate_steps": 10,
