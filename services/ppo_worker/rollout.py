@@ -58,7 +58,7 @@ def sample(
         ids, mask = _padded(rows[start : start + at_once], codec.pad, model.device)
         sampled = generate(input_ids=ids, attention_mask=mask)
         parts.append(after_prompts(ids, mask, sampled[:, ids.shape[1] :], codec.ends))
-    tokens = join(parts, codec.pad)
+    tokens = join(parts, codec.pad).to(torch.device("cpu"))
     return Rollout(prompts, size, tokens, _texts(tokens, codec), _finished(tokens, codec))
 
 

@@ -189,6 +189,7 @@ def test_a_server_that_restarts_with_another_version_is_waited_for(
         steps=15,
         post_samples=False,
         policy_learning_rate=1e-4,
+        checkpoint_steps=100,
     )
     worker = threading.Thread(target=lambda: results.append(train(changed, None)))
     with http_server(create_app(toy_settings(), TextScorer(letters)), port):
@@ -280,6 +281,7 @@ def test_a_policy_that_runs_off_is_warned_of(task: Path, tmp_path: Path) -> None
             missing_eos_penalty=0,
             max_new_tokens=16,
             evaluate_steps=100,
+            checkpoint_steps=100,
             post_samples=False,
         )
         train(wild, None)
