@@ -56,6 +56,7 @@ def create_app(
         summary="Rewards for RLHF: how good, how sure, how much better than the baseline.",
         lifespan=lifespan,
         redoc_url=None,
+        redirect_slashes=False,  # a redirect would lose the key and the version of the path
     )
     app.state.runtime = runtime
     app.add_middleware(Gateway, runtime=runtime)

@@ -152,7 +152,8 @@ async def answer(
         outputs: list[Output] = []
         if texts:
             outputs = await _outputs(runtime, resident, texts, options, with_contrastive)
-    _tap(runtime, texts, asked)
+    # What has no score is refused or asked for again: it is no sample yet.
+    _tap(runtime, [text for text, out in zip(texts, outputs, strict=True) if out.value], asked)
     request.state.truncated = sum(output.truncated for output in outputs)  # for a header
     return Answer(resident.card.id, options.reward, outputs)
 

@@ -32,6 +32,7 @@ from reward_server.routes.dependencies import RuntimeDep, StrictJSONRoute
 
 router = APIRouter(route_class=StrictJSONRoute, tags=["compatible"])
 
+_VERDICT = frozenset({"reward", "reward_components", "_ng_failure_class"})
 _LABELS = ("label", "ground_truth", "expected_answer")
 _ROLES = {"developer": "system"}
 _EXAMPLE: dict[str, Any] = {
@@ -143,7 +144,7 @@ async def verify(
         "response.output",
         prompt=_prompt(body.responses_create_params),
         completion=_completion(body.response.output),
-        label=next((row[name] for name in _LABELS if name in row), None),
+        label=next((row[name] for name in _LABELS if row.get(name) is not None), None),
         finished=body.response.status != "incomplete",
     )
     answered = await answer(runtime, request, [entry], with_contrastive=True, own=("no_score",))
@@ -155,8 +156,9 @@ async def verify(
 
 
 def _echo(row: dict[str, Any], verdict: dict[str, Any]) -> JSONResponse:
+    kept = {name: value for name, value in row.items() if name not in _VERDICT}
     try:
-        return JSONResponse({**row, **verdict})
+        return JSONResponse({**kept, **verdict})
     except ValueError:
         raise InvalidInputError("a number in the row is too large to be echoed") from None
 

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from reward_server.settings import ServerSettings
     from reward_server.versions import Resident
 
-_RULES_SHARE = 0.9  # of a request's time: what rules have not done by then has no score
+_RULES_SHARE = 0.9  # of a request's time, in which rules have to be done
 
 
 class Composite:

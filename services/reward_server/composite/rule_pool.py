@@ -75,10 +75,9 @@ class RulePool:
     async def score(self, texts: Sequence[Text], time_s: float) -> NDArray[np.float64]:
         """What each rule gives each text, shape [texts, rules]; NaN = no score.
 
-        Texts that no process has come to when the time is over get no score.
-
         Raises:
-            OverloadedError: too many texts wait; nothing was begun.
+            OverloadedError: too many texts wait, and nothing was begun; or the time was over before
+                every text had its turn.
             InvalidInputError: a text with parts that are no text; its path is named.
         """
         if self._waiting + len(texts) > self._limits.max_texts:
@@ -134,9 +133,11 @@ class RulePool:
         call = _call(text)
         for index, rule in enumerate(self._rules):
             left_s = ends_s - time.monotonic()
-            verdict = Verdict("timeout", reason="it was not run in time")
-            if left_s > 0:
-                verdict = process.call(index, call, min(left_s, self._limits.timeout_s))
+            if left_s <= 0:
+                raise OverloadedError(
+                    "rules have not come to every text in time", retry_after_s=_RETRY_AFTER_S
+                )
+            verdict = process.call(index, call, min(left_s, self._limits.timeout_s))
             self._tell(rule.name, verdict)
             if verdict.value is None:
                 return

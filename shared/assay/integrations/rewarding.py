@@ -13,6 +13,7 @@ from weakref import WeakKeyDictionary
 from assay.client import AsyncClient, Client
 from assay.errors import (
     AssayError,
+    ConflictError,
     ForbiddenError,
     InvalidInputError,
     NotFoundError,
@@ -75,7 +76,7 @@ class Rewarder:
             try:
                 with _remedies(self.settings):
                     calibration = self._client.model(model).assay.calibration
-            except NotFoundError:
+            except (ConflictError, NotFoundError):
                 return 1.0
             self._temperatures[model] = calibration.temperature if calibration else 1.0
         return self._temperatures[model]

@@ -12,6 +12,8 @@ import pytest
 
 from assay.errors import AssayError, InvalidInputError, ScoringError
 from assay.integrations import openrlhf, slime, verl
+from assay.integrations.rewarding import Rewarder
+from assay.integrations.settings import RewardSettings
 from assay.integrations.tinker import AssayPreferenceModel
 from scripted_server import Answer, Received, ScriptedServer, length_scores, problem, reply
 
@@ -218,3 +220,10 @@ def test_openrlhfs_lists_have_one_entry_per_query(serve: Serve) -> None:
     )
     assert (second["prompt"], second["completions"]) == ("2 + 2 = ", ["4"])
     assert openrlhf.reward_func([], [], []) == {"rewards": [], "scores": [], "extra_logs": {}}
+
+
+def test_a_version_that_is_gone_since_it_answered_has_the_temperature_one(serve: Serve) -> None:
+    serve(lambda request: problem(409, "conflict", "not resident"))
+    rewarder = Rewarder(RewardSettings(retries=0))
+    assert rewarder.temperature("rm@7") == 1.0
+    rewarder.close()

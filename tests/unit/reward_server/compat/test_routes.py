@@ -177,6 +177,10 @@ async def test_nemo_gym_marks_a_row_without_a_score() -> None:
             (await http.post("/verify", json={**ROW, name: ANSWER})).json()
             for name in ("label", "ground_truth", "expected_answer")
         ]
+        stale = {"label": None, "_ng_failure_class": "judge_failed", "expected_answer": ANSWER}
+        again = (await http.post("/verify", json={**ROW, **stale})).json()
+    assert again["reward"] == judged[0]["reward"]
+    assert "_ng_failure_class" not in again
     assert marked == {**ROW, "reward": 0.0, "_ng_failure_class": "judge_failed"}
     assert (refused.status_code, slime.status_code) == (503, 503)
     parts = {"toy": pytest.approx(MEMBERS.mean()), "exact_match": 5.0}
@@ -358,3 +362,10 @@ async def test_a_draining_server_refuses_new_work(path: str, body: dict[str, Any
         await app.state.runtime.drain(1.0)
         reply = await http.post(path, json=body)
     assert reply.status_code == 503
+
+
+@pytest.mark.parametrize("prefix", ["", "/m/toy@1", "/k/SECRET/m/toy@1"])
+async def test_a_slash_at_the_end_leads_nowhere_else(prefix: str) -> None:
+    async with serving() as http:
+        reply = await http.post(f"{prefix}/get_reward/", json=QUERY)
+    assert reply.status_code == 404

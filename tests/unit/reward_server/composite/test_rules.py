@@ -104,10 +104,11 @@ async def test_a_pattern_that_backtracks_for_ever_is_ended_too(metrics: ServerMe
     assert values[1, 0] == 1.0
 
 
-async def test_when_the_time_is_over_the_rest_has_no_score(metrics: ServerMetrics) -> None:
+async def test_a_text_that_had_no_turn_in_time_is_asked_for_again(metrics: ServerMetrics) -> None:
     async with pool(metrics, "moody") as rules:
-        values = await rules.score(texts("good", "hang", "good"), 1.0)
-    assert np.isnan(values[:, 0]).tolist() == [False, True, True]
+        with pytest.raises(OverloadedError, match="have not come to every text in time"):
+            await rules.score(texts("good", "hang", "good"), 1.0)
+        assert (await rules.score(texts("good"), 30.0)).tolist() == [[1.0]]
 
 
 async def test_too_many_texts_are_refused_whole(metrics: ServerMetrics) -> None:
