@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from assay.schemas.text import Prompt
 
+_STRETCH = 4  # how much longer a group's pauses are on a server that finds no gap: it is busy
 _MOST = 10_000  # prompts that are left on a version, so that the others can be told
 
 
@@ -43,7 +44,7 @@ class PromptLog:
         self._quiet_s = quiet_s
         self._clock = clock
         self._seen: OrderedDict[str, _Seen] = OrderedDict()  # least recently active first
-        self._kept: set[str] = set()
+        self._kept: dict[str, float] = {}  # prompt to the time of its last request
         self._kept_on: int | None = None
         self._kept_until_s = 0.0
 
@@ -79,8 +80,8 @@ class PromptLog:
         return self._since(self._quiet_s)
 
     def lately(self) -> list[str]:
-        """Prompts whose group may go on where there was no gap: those within the window."""
-        return self._since(self._window_s)[-_MOST:]
+        """Prompts whose group may go on where there was no gap."""
+        return self._since(_STRETCH * self._quiet_s)[-_MOST:]
 
     def _since(self, span_s: float) -> list[str]:
         since_s = self._clock() - span_s
@@ -91,19 +92,29 @@ class PromptLog:
         ]
 
     def keep(self, prompts: Iterable[str], version: int) -> None:
-        """Leave prompts on a version until the window is over."""
-        self._kept = set(prompts)
+        """Leave prompts on a version until their groups are complete, or the window is over."""
+        self._kept = dict.fromkeys(prompts, self._clock())
         self._kept_on = version
         self._kept_until_s = self._clock() + self._window_s
 
     def kept_on(self, prompts: Sequence[str]) -> int | None:
         """The version that a request must stay on, or None; all its prompts then stay on it."""
-        if self._kept and self._clock() >= self._kept_until_s:
-            self._kept = set()
-        if self._kept.isdisjoint(prompts):
+        if not self._kept:
             return None
-        self._kept.update(prompts)
+        if self._clock() >= self._kept_until_s:
+            self._kept = {}
+        self._kept = {prompt: at_s for prompt, at_s in self._kept.items() if self._stays(prompt)}
+        if self._kept.keys().isdisjoint(prompts):
+            return None
+        self._kept.update(dict.fromkeys(prompts, self._clock()))
         return self._kept_on
+
+    def _stays(self, prompt: str) -> bool:
+        seen = self._seen.get(prompt)
+        if seen is not None and seen.in_flight > 0:
+            return True
+        last_s = max(self._kept[prompt], seen.at_s if seen is not None else 0.0)
+        return self._clock() - last_s < _STRETCH * self._quiet_s
 
     def _forget(self) -> None:
         before_s = self._clock() - self._window_s

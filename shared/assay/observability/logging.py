@@ -31,7 +31,11 @@ def configure_logging(level: str, service: str) -> None:
             processors=[
                 structlog.stdlib.ProcessorFormatter.remove_processors_meta,
                 structlog.processors.format_exc_info,
-                lambda _logger, _name, event: {"service": service, **event},
+                # A name with a leading underscore is a library's own, such as Ray's time stamp.
+                lambda _logger, _name, event: {
+                    "service": service,
+                    **{name: value for name, value in event.items() if name[0] != "_"},
+                },
                 structlog.processors.JSONRenderer(),
             ],
         )

@@ -46,7 +46,7 @@ class Promotion(_Record):
     stay: list[str] = Field(
         default_factory=list,
         description="Digests of prompts that were asked for lately, at a flip forced by the quiet "
-        "deadline: the old version goes on answering them for `group_window_s`.",
+        "deadline: the old version goes on answering them while their groups last.",
     )
 
     @property
@@ -100,8 +100,8 @@ class ReplicaState(_Record):
     )
     recent: list[str] = Field(
         default_factory=list,
-        description="While it holds: digests of the prompts that it was asked for within "
-        "`group_window_s` before it closed its door.",
+        description="While it holds: digests of the prompts that it was asked for lately, before "
+        "it closed its door.",
     )
     at_s: float = Field(default=0.0, description="When it was heard, by Redis's clock.")
 

@@ -22,7 +22,7 @@ def root_logger() -> Iterator[None]:
 def test_a_line_is_json_with_its_fields(capsys: pytest.CaptureFixture[str]) -> None:
     configure_logging("INFO", "reward_server")
     with structlog.contextvars.bound_contextvars(request_id="r-1"):
-        logging.getLogger("x").warning("queue full", extra={"texts": 3})
+        logging.getLogger("x").warning("queue full", extra={"texts": 3, "_stamp": 7})
         logging.getLogger("x").debug("not written")
     (line,) = capsys.readouterr().err.splitlines()
     record = json.loads(line)

@@ -56,25 +56,50 @@ def test_active_are_those_in_flight_and_those_within_the_quiet_time() -> None:
     assert sorted(log.active()) == ["new", "slow"]
 
 
-def test_lately_are_those_within_the_window() -> None:
+def test_lately_are_those_within_four_quiet_times() -> None:
     clock = Clock()
     log = PromptLog(10, 0.5, clock)
     answered(log, "older", 1)
-    clock.now_s += 2
+    clock.now_s += 0.2
     answered(log, "old", 1)
-    clock.now_s += 9
+    clock.now_s += 1.9
     assert log.lately() == ["old"]
 
 
-def test_kept_prompts_stay_on_their_version_until_the_window_is_over() -> None:
+def test_kept_prompts_stay_on_their_version_until_nobody_asks_for_them() -> None:
     clock = Clock()
     log = PromptLog(10, 0.5, clock)
     log.keep(["p"], 1)
-    clock.now_s += 9.9
-    assert log.kept_on(["p"]) == 1
-    assert log.kept_on(["q"]) is None
-    clock.now_s += 0.2
+    for _ in range(5):
+        clock.now_s += 1.9  # each request begins the time anew
+        assert log.kept_on(["p"]) == 1
+        assert log.kept_on(["q"]) is None
+        log.keep(["p"], 1)
+    clock.now_s += 2.1
     assert log.kept_on(["p"]) is None
+
+
+def test_a_kept_prompt_stays_while_a_request_for_it_is_in_flight() -> None:
+    clock = Clock()
+    log = PromptLog(10, 0.5, clock)
+    log.keep(["p"], 1)
+    log.begin(["p"], 1)
+    clock.now_s += 5
+    assert log.kept_on(["p"]) == 1
+    log.end(["p"])
+    clock.now_s += 2.1
+    assert log.kept_on(["p"]) is None
+
+
+def test_a_prompt_that_is_asked_for_all_the_time_does_not_stay_for_ever() -> None:
+    clock = Clock()
+    log = PromptLog(10, 0.5, clock)
+    log.keep(["p"], 1)
+    seen = []
+    for _ in range(30):
+        seen.append(log.kept_on(["p"]))
+        clock.now_s += 0.4
+    assert seen == [1] * 25 + [None] * 5
 
 
 def test_a_request_with_one_kept_prompt_takes_its_others_along() -> None:
