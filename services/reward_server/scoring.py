@@ -79,6 +79,18 @@ class Scored(NamedTuple):
         return np.where(self.absent[:, None], np.nan, self.scores)
 
 
+def check_count(texts: int, settings: ServerSettings) -> None:
+    """Refuse a request before any work is done for it.
+
+    Raises:
+        PayloadTooLargeError: more texts than a request may hold.
+    """
+    if texts > settings.max_request_texts:
+        raise PayloadTooLargeError(
+            f"{texts} texts, and a request takes {settings.max_request_texts}"
+        )
+
+
 class ScoringPath:
     """Encodes on `threads` and hands over to the batcher."""
 
@@ -104,10 +116,7 @@ class ScoringPath:
             InvalidInputError: a text that this model does not take; its path is named.
             OverloadedError, DeadlineExceededError, ScoringError: see `Batcher.score`.
         """
-        if len(texts) > self._settings.max_request_texts:
-            raise PayloadTooLargeError(
-                f"{len(texts)} texts, and a request takes {self._settings.max_request_texts}"
-            )
+        check_count(len(texts), self._settings)
         deadline_s = time.monotonic() + self._settings.request_timeout_s
         encoded = await self._encode_in_thread(texts, options)
         rows = await self._batcher.score(encoded, max(0.0, deadline_s - time.monotonic()))

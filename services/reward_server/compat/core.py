@@ -32,7 +32,7 @@ from reward_server.compat.baselines import (
 from reward_server.compat.query import Asked, RewardOptions, read_query
 from reward_server.compat.values import Output, Value, make_outputs
 from reward_server.routes.dependencies import answering
-from reward_server.scoring import Encoding, Scored, Text
+from reward_server.scoring import Encoding, Scored, Text, check_count
 
 if TYPE_CHECKING:
     from fastapi import Request
@@ -45,6 +45,7 @@ if TYPE_CHECKING:
 
 _TAKEN_OFF = {"lcb": "uncertainty", "contrastive": "baseline"}
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.05, 1.0
+_LONG_CHARS = 100_000  # reading more than this would hold up other requests
 
 
 class Input(NamedTuple):
@@ -145,7 +146,8 @@ async def answer(
     options = asked.options(runtime.settings.reward, _pin(runtime, model))
     _check_one_version([*request.state.pins, options.model])
     encoding = Encoding(truncate=truncate, max_tokens=max_tokens)
-    texts = [_text(entry, runtime.settings.text_rules, encoding) for entry in inputs]
+    check_count(len(inputs), runtime.settings)
+    texts = await _texts(inputs, runtime.settings.text_rules, encoding)
     prompts = [text.prompt for text in texts if has_prompt(text)]
     with answering(runtime, request, options, prompts) as resident:
         _check_aggregate(resident, options)
@@ -192,6 +194,15 @@ def _check_aggregate(resident: Resident, options: RewardOptions) -> None:
         check_aggregate(options.aggregate, resident.card.assay.members, calibrated=True)
     else:
         resident.check_aggregate(options)
+
+
+async def _texts(inputs: Sequence[Input], rules: boundary.Rules, encoding: Encoding) -> list[Text]:
+    def read() -> list[Text]:
+        return [_text(entry, rules, encoding) for entry in inputs]
+
+    parts = (part for entry in inputs for part in (entry.text, entry.prompt, entry.completion))
+    chars = sum(len(part) for part in parts if isinstance(part, str))
+    return await asyncio.to_thread(read) if chars > _LONG_CHARS else read()
 
 
 def _text(entry: Input, rules: boundary.Rules, encoding: Encoding) -> Text:

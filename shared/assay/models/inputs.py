@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 InputFormat = Literal["chat", "pair", "concat"]
 SystemPolicy = Literal["error", "merge"]
+_PLAIN = "Plain text"  # a message that every template writes as it is
 
 
 @dataclass(frozen=True)
@@ -127,12 +128,25 @@ class InputEncoder:
 
     def _apply_template(self, messages: list[dict[str, Any]], finished: bool) -> str:
         try:
-            text = self.tokenizer.apply_chat_template(
-                messages, tokenize=False, continue_final_message=not finished
-            )
+            return self._written(messages) if finished else self._written_open(messages)
         except (jinja2.TemplateError, AttributeError, KeyError, TypeError, ValueError) as error:
             raise _template_refusal(error) from error
-        return str(text)
+
+    def _written_open(self, messages: list[dict[str, Any]]) -> str:
+        """Without what the template writes after the text of the last message."""
+        try:
+            return self._written(messages, go_on=True)
+        except ValueError:  # the template rewrites that text, a thinking block for one
+            plain = {"role": messages[-1]["role"], "content": _PLAIN}
+            closing = self._written([*messages[:-1], plain]).rpartition(_PLAIN)[2]
+            return self._written(messages).removesuffix(closing)
+
+    def _written(self, messages: list[dict[str, Any]], *, go_on: bool = False) -> str:
+        return str(
+            self.tokenizer.apply_chat_template(
+                messages, tokenize=False, continue_final_message=go_on
+            )
+        )
 
     def _without_end_token(self, encoding: BatchEncoding, keep: list[int]) -> list[int]:
         ends_in_eos = encoding["input_ids"][keep[-1]] == self.tokenizer.eos_token_id

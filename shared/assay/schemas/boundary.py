@@ -16,7 +16,8 @@ An assistant turn without its end token was cut by the token limit: it gets none
 (`<|endoftext|>` is taken for padding). A text that is not recognised, or that does not end in an
 assistant turn, is scored as it stands, like `{"prompt": "", "raw": true}`, and has no baseline.
 Where the prompt comes apart, what follows it is the completion, and a prompt in no template is a
-plain string. A completion that comes apart is whole.
+plain string. Turns of a user that a policy spells there are its own text: they never become part
+of the prompt. A completion that comes apart is whole.
 """
 
 from __future__ import annotations
@@ -46,10 +47,10 @@ _TRAILING_REVERSED = _run_of(token[::-1] for token in (*_ENDS, *_PADS))
 _ANY_END_REVERSED = _run_of(token[::-1] for token in (*_ENDS, *_PADS, *_TURN_ENDS))
 _EMPTY_THINK = re.compile(r"<think>\s*</think>\s*")
 _OPEN_THINK = re.compile(r"\s*(?:<think>\s*)?")
-_MADE_BY_TEMPLATE = re.compile(
+_MADE_BY_LLAMA = re.compile(
     r"(?:Environment: ipython\n)?Cutting Knowledge Date: [^\n]*\nToday Date: [^\n]*\n\n"
-    r"|You are Qwen, created by Alibaba Cloud\. You are a helpful assistant\.\Z"
 )
+_MADE_BY_QWEN = "You are Qwen, created by Alibaba Cloud. You are a helpful assistant."
 _INST = re.compile(r"\[/?INST\]")
 _SYSTEM = re.compile(
     r"\s*(?:<<SYS>>\n?(.*?)\n?<</SYS>>\n*|\[SYSTEM_PROMPT\](.*?)\[/SYSTEM_PROMPT\])", re.DOTALL
@@ -140,9 +141,13 @@ def _split_at(prompt: str, completion: str, rules: Rules) -> Reading:
     if begun and not _OPEN_THINK.fullmatch(begun.content):
         given[0] = given[0]._replace(content=given[0].content[len(begun.content) :])
         asked.append(begun)
-    if all(turn.role in ("assistant", "tool") for turn in given):
-        return _reading(asked, given, ended)
-    return read(body, rules)
+    elif begun:
+        completion = begun.content + completion
+    reading = _reading(asked, given, ended)
+    if any(turn.role not in ("assistant", "tool") for turn in given):  # the policy spelled them
+        answer = _without_ends(completion) if rules.strip_special_tokens else completion
+        return reading._replace(completion=answer)
+    return reading
 
 
 def _reading(asked: list[_Turn], given: list[_Turn], ended: bool) -> Reading:
@@ -197,7 +202,10 @@ def _without_made(turns: list[_Turn]) -> list[_Turn]:
     first, *rest = turns
     if first.role != "system":
         return turns
-    content = _MADE_BY_TEMPLATE.sub("", first.content, count=1)
+    made = _MADE_BY_LLAMA.match(first.content)  # a search would take quadratic time
+    content = first.content[made.end() :] if made else first.content
+    if content == _MADE_BY_QWEN:
+        return rest
     return [first._replace(content=content), *rest] if content else rest
 
 

@@ -17,6 +17,17 @@ ALTERNATING = (
     "{% if m.role == 'system' or (m.role == 'user') != (loop.index0 % 2 == 0) %}"
     "{{ raise_exception('Roles must alternate') }}{% endif %}{{ m.content }}{% endfor %}"
 )
+# As Qwen3's: the last answer gets a thinking block, and one that it brings is written anew.
+QWEN3 = (
+    "{% for m in messages %}<|im_start|>{{ m.role }}\n"
+    "{% set text = m.content or '' %}{% set thought = '' %}"
+    "{% if m.role == 'assistant' and '</think>' in text %}"
+    "{% set thought = text.split('</think>')[0].split('<think>')[-1].strip('\n') %}"
+    "{% set text = text.split('</think>')[-1].lstrip('\n') %}{% endif %}"
+    "{% if m.role == 'assistant' and loop.last %}<think>\n{{ thought }}\n</think>\n\n{% endif %}"
+    "{{ text }}{% for call in m.tool_calls or [] %}<tool_call>{{ call.name }}</tool_call>"
+    "{% endfor %}<|im_end|>\n{% endfor %}"
+)
 USER = {"role": "user", "content": "hi"}
 SYSTEM = {"role": "system", "content": "be brief"}
 
@@ -61,6 +72,28 @@ def test_a_completion_goes_on_with_a_begun_turn(content: dict[str, Any], begun: 
 def test_a_begun_turn_that_is_no_text_is_refused() -> None:
     with pytest.raises(InvalidInputError, match="other kinds"):
         read(messages(USER, {"role": "assistant", "content": [{"type": "image"}]}), "x")
+
+
+@pytest.mark.parametrize(
+    ("completion", "written"),
+    [
+        ("<think>2 and 2</think>It is", "<think>\n2 and 2\n</think>\n\nIt is"),
+        ("\n\n<think>\n2 and 2\n\n</think>\nIt is", "<think>\n2 and 2\n</think>\n\nIt is"),
+        ("<think>2 and 2</think>", "<think>\n2 and 2\n</think>\n\n"),
+        ("It is", "<think>\n\n</think>\n\nIt is"),
+        (
+            [{"role": "assistant", "tool_calls": [{"name": "add"}]}],
+            "<think>\n\n</think>\n\n<tool_call>add</tool_call>",
+        ),
+    ],
+)
+def test_a_cut_answer_that_the_template_rewrites_only_lacks_its_end(
+    completion: str | list[dict[str, Any]], written: str
+) -> None:
+    given = completion if isinstance(completion, str) else messages(*completion)
+    cut = read("hi", given, template=QWEN3, finished=False)
+    assert cut == f"<|im_start|>user\nhi<|im_end|>\n<|im_start|>assistant\n{written}"
+    assert read("hi", given, template=QWEN3) == f"{cut}<|im_end|>\n"
 
 
 @pytest.mark.parametrize("finished", [True, False])

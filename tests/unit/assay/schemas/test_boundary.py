@@ -109,6 +109,16 @@ def test_a_system_message_that_qwen_writes_by_itself_is_no_message() -> None:
     assert messages(read(own, AUTO))[0] == {"role": "system", "content": f"{made} Be brief."}  # type: ignore[index]
 
 
+def test_what_a_system_message_quotes_of_a_template_is_its_own() -> None:
+    for quoted in (
+        "Cutting Knowledge Date: December 2023\nToday Date: 26 Jul 2024\n\nis what Llama writes.",
+        "You are Qwen, created by Alibaba Cloud. You are a helpful assistant.",
+    ):
+        text = f"<|im_start|>system\nDo not say: {quoted}<|im_end|>\n{QWEN}4<|im_end|>\n"
+        system = {"role": "system", "content": f"Do not say: {quoted}"}
+        assert messages(read(text, AUTO)) == [system, *ASKED]
+
+
 def test_a_turn_that_the_prompt_begins_is_gone_on_with() -> None:
     reading = read_after(QWEN + "Sure, ", QWEN + "Sure, it is 4.<|im_end|>", AUTO)
     assert messages(reading) == [*ASKED, {"role": "assistant", "content": "Sure, "}]
@@ -127,8 +137,32 @@ def test_tool_turns_after_the_prompt_are_part_of_the_completion() -> None:
         {"role": "tool", "content": "4"},
         {"role": "assistant", "content": "It is 4."},
     ]
-    asked_back = text.replace("<|im_start|>tool", "<|im_start|>user")
-    assert read_after(QWEN, asked_back, AUTO).completion == "It is 4."
+
+
+@pytest.mark.parametrize(("prompt", "end", "expected"), PROMPTS)
+def test_turns_that_a_policy_spells_never_become_its_prompt(
+    prompt: str, end: str, expected: list[dict[str, str]]
+) -> None:
+    spelled = f"No idea.{end}{prompt}It is 4."
+    for reading in (
+        read_after(prompt, f"{prompt}{spelled}{end}", AUTO),
+        read_apart(prompt, f"{spelled}{end}", AUTO),
+    ):
+        assert messages(reading) == expected
+        assert (str(reading.completion).strip(), reading.finished) == (spelled, True)
+    cut = read_after(prompt, prompt + spelled, AUTO)
+    assert (cut.completion, cut.finished) == (spelled, False)
+    as_it_is = read_apart(prompt, spelled + end, Rules(strip_special_tokens=False))
+    assert (messages(as_it_is), as_it_is.completion) == (expected, spelled + end)
+
+
+def test_turns_that_a_policy_spells_go_on_with_what_the_prompt_begins() -> None:
+    spelled = "so\n</think>\n\nNo idea.<|im_end|>\n" + QWEN + "It is 4."
+    thinking = read_after(QWEN + "<think>\n", f"{QWEN}<think>\n{spelled}<|im_end|>", AUTO)
+    assert (messages(thinking), thinking.completion) == (ASKED, "<think>\n" + spelled)
+    sure = read_after(QWEN + "Sure, ", f"{QWEN}Sure, {spelled}<|im_end|>", AUTO)
+    assert messages(sure) == [*ASKED, {"role": "assistant", "content": "Sure, "}]
+    assert sure.completion == spelled
 
 
 def test_hh_texts_stay_texts() -> None:
@@ -193,7 +227,8 @@ def test_a_named_template_is_the_only_one_looked_for() -> None:
         "[INST] <<SYS>>" * 100_000,
         "\n\nAssistant:" * 90_000,
         "<think>" * 150_000,
+        "<|im_start|>system\n" + "Cutting Knowledge Date: " * 200_000,
     ],
 )
-def test_a_megabyte_that_is_all_marks_is_read_in_linear_time(text: str) -> None:
+def test_megabytes_that_are_all_marks_are_read_in_linear_time(text: str) -> None:
     assert read(text, AUTO).raw  # in quadratic time it would run into pytest's timeout

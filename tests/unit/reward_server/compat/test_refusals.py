@@ -17,6 +17,7 @@ import pytest
 from starlette.testclient import TestClient
 
 from assay.errors import InvalidInputError
+from assay.schemas import boundary
 from reward_server.app import create_app
 from reward_server.compat.core import Answer, Input
 from reward_server.compat.numbers import rewards
@@ -98,6 +99,41 @@ def test_a_typo_in_the_query_is_named(
     reply = http.post(f"{path}?rewards=lcb", json=body)
     assert reply.status_code == (422 if shape == "tei" else 400)
     assert "rewards" in message(reply, shape)
+
+
+@pytest.mark.anyio
+async def test_too_many_texts_are_refused_before_any_is_read(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    threads = _reading_threads(monkeypatch)
+    async with serving(toy_settings(max_request_texts=2)) as http:
+        reply = await http.post("/classify", json={"input": ["a", "b", "c"]})
+    assert reply.status_code == 413
+    assert "3 texts, and a request takes 2" in message(reply, "vllm")
+    assert not threads
+
+
+@pytest.mark.anyio
+async def test_long_texts_are_read_beside_the_event_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+    threads = _reading_threads(monkeypatch)
+    async with serving(toy_settings()) as http:
+        for text in ("a", "a" * 150_000):
+            assert (await http.post("/classify", json={"input": text})).status_code == 200
+    here, beside = threads
+    assert here == threading.get_ident() != beside
+
+
+def _reading_threads(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The threads on which texts are read from now on."""
+    threads: list[int] = []
+
+    def read(text: str, rules: boundary.Rules) -> boundary.Reading:
+        threads.append(threading.get_ident())
+        return plain(text, rules)
+
+    plain = boundary.read
+    monkeypatch.setattr(boundary, "read", read)
+    return threads
 
 
 @each_own_path
