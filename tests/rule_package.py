@@ -21,6 +21,8 @@ def moody(prompt, completion, label):
         time.sleep(600)
     if "exit" in completion:
         os._exit(3)
+    if "kind" in completion:
+        raise type(completion, (ValueError,), {})
     if "text" in completion:
         return "1.0"
     if "nan" in completion:

@@ -27,6 +27,7 @@ logger = logging.getLogger(__name__)
 
 _JOB_TEXTS = 16  # so that a large request does not keep small ones waiting
 _RETRY_AFTER_S = 1.0
+_MAX_LOGGED = 100
 
 
 class PoolLimits(NamedTuple):
@@ -41,7 +42,7 @@ class RulePool:
     """A thread for each process that runs rules; the thread asks, waits and ends it.
 
     A rule that raises, hangs or ends its process gives that one text no score. It is counted, and
-    logged once for each reason.
+    logged once for each reason, at most 100 of them.
 
     Args:
         rules: what runs, in the order of the columns of `score`.
@@ -145,8 +146,9 @@ class RulePool:
 
     def _tell(self, rule: str, verdict: Verdict) -> None:
         self._metrics.rules.labels(rule, verdict.outcome).inc()
-        if verdict.reason and (rule, verdict.reason) not in self._logged:
-            self._logged.add((rule, verdict.reason))
+        told = (rule, verdict.reason)
+        if verdict.reason and told not in self._logged and len(self._logged) < _MAX_LOGGED:
+            self._logged.add(told)
             extra = {"rule": rule, "outcome": verdict.outcome, "reason": verdict.reason}
             logger.warning("a rule gave a text no score", extra=extra)
 

@@ -80,7 +80,7 @@ class RuleProcess:
         line = self._exchange(request, timeout_s)
         if line is None:
             self.kill()
-            return Verdict("timeout", reason=f"it took over {timeout_s:g} s")
+            return Verdict("timeout", reason="it was not done in time")
         if not line:
             self.kill()
             return Verdict("failed", reason="it ended its process")

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import math
-import re
 from collections.abc import Sequence
 from typing import Annotated, Any
 
@@ -18,7 +17,8 @@ from pydantic import Field, TypeAdapter, ValidationError
 from assay.rewards.rules.sandbox import Limits, run_python
 from assay.schemas.base import Inbound
 
-_FENCE = re.compile(r"```[ \t]*(?:python|py|python3)?[ \t]*\n(.*?)```", re.DOTALL | re.IGNORECASE)
+_PYTHON = frozenset({"", "python", "py", "python3"})
+_MAX_COMPLETION_CHARACTERS = 2_000_000
 _MAX_CODE_CHARACTERS = 200_000
 _MAX_TESTS = 100
 
@@ -61,10 +61,11 @@ _TESTS: TypeAdapter[list[ProgramTest] | list[CallTest]] = TypeAdapter(ProgramTes
 class CodeTests(Inbound):
     """1.0 if the code of the completion passes all tests of the label, else 0.0.
 
-    The code is the last block fenced by ```` ``` ````, or the whole completion. The label is a list
-    of `{"input", "output"}` (white space at the ends of lines and of the output does not count), or
-    of `{"call", "returns"}` (tuples count as lists, numbers within 1e-6). Python's standard library
-    is there; processes, threads and the network are not.
+    The code is the last block between lines of ```` ``` ```` that names Python or no language, or
+    the whole completion. The label is a list of `{"input", "output"}` (white space at the ends of
+    lines and of the output does not count), or of `{"call", "returns"}` (tuples count as lists,
+    floats within 1e-6). Python's standard library is there; processes, threads and the network are
+    not.
     """
 
     time_s: float = Field(
@@ -91,6 +92,8 @@ class CodeTests(Inbound):
         if label is None:
             return None
         tests = _read_tests(label)
+        if len(completion) > _MAX_COMPLETION_CHARACTERS:
+            return 0.0
         code = extract_code(completion)
         if len(code) > _MAX_CODE_CHARACTERS:
             return 0.0
@@ -127,9 +130,30 @@ class CodeTests(Inbound):
 
 
 def extract_code(completion: str) -> str:
-    """The last fenced block of a completion, or all of it."""
-    blocks = _FENCE.findall(completion)
-    return blocks[-1] if blocks else completion
+    """The last fenced block of a completion in Python or no named language, or all of it."""
+    code, fence, language = completion, "", ""
+    block: list[str] = []
+    for line in completion.split("\n"):
+        ticks, info = _read_fence(line)
+        if not fence:
+            if ticks and "`" not in info:
+                block, fence, language = [], ticks, info.split(maxsplit=1)[0] if info else ""
+        elif len(ticks) >= len(fence) and not info:
+            if language.lower() in _PYTHON:
+                code = "".join(block)
+            fence = ""
+        else:
+            block.append(line + "\n")
+    return code
+
+
+def _read_fence(line: str) -> tuple[str, str]:
+    """The backticks that open or close a block, as in Markdown, and what follows them."""
+    text = line.lstrip(" ")
+    info = text.lstrip("`")
+    ticks = len(text) - len(info)
+    is_fence = ticks >= 3 and len(line) - len(text) <= 3
+    return ("`" * ticks, info.strip()) if is_fence else ("", "")
 
 
 def _read_tests(label: object) -> list[ProgramTest] | list[CallTest]:
@@ -155,9 +179,11 @@ def _is_answer(line: str, expected: object) -> bool:
 
 
 def _same(value: object, expected: object) -> bool:
-    """Equal as JSON; numbers within 1e-6 of each other."""
+    """Equal as JSON; a float within 1e-6 of a number, relative to it; integers exactly."""
     if isinstance(value, bool) or isinstance(expected, bool):
         return value is expected
+    if isinstance(value, int) and isinstance(expected, int):
+        return value == expected
     if isinstance(value, int | float) and isinstance(expected, int | float):
         return math.isclose(value, expected, rel_tol=1e-6, abs_tol=1e-9)
     if isinstance(value, list) and isinstance(expected, list):

@@ -2,8 +2,9 @@
 
 The code sees an empty network, no process but its own, no environment of ours, and a file system of
 its own in memory, with the interpreter and its libraries read-only. It may start neither processes
-nor threads, which bounds its memory as a whole. What this does not fence off are faults of the
-kernel itself: where those matter, run the server in a virtual machine.
+nor threads, and has no system call for memory outside its address space, such as System V shared
+memory, which bounds its memory as a whole. What this does not fence off are faults of the kernel
+itself: where those matter, run the server in a virtual machine.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from typing import IO, NamedTuple
 _LAUNCHER = Path(__file__).with_name("sandbox_launcher.py")
 _START_S = 30.0
 _DISK_BYTES = 16 * 2**20
+_DISK_FILES = 1024
 _LIBRARIES = ("/lib", "/lib64", "/usr/lib", "/usr/lib64", "/etc/ld.so.cache")
 _ENVIRONMENT = {"PATH": "", "HOME": "/work", "LANG": "C.UTF-8", "PYTHONHASHSEED": "0"}
 
@@ -112,6 +114,7 @@ def _task(code: str, files: Mapping[str, str], stdin: str, limits: Limits) -> by
             "files": {**files, ".main.py": code, ".input": stdin},
             "readable": [python, *(str(base / name) for name in ("lib", "lib64")), *_LIBRARIES],
             "disk_bytes": _DISK_BYTES,
+            "disk_files": _DISK_FILES,
             "limits": {
                 "RLIMIT_CPU": math.ceil(limits.cpu_s),
                 "RLIMIT_AS": limits.memory_bytes,

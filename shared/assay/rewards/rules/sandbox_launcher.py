@@ -10,10 +10,12 @@ so that its end is everybody's end; the third is the code.
 from __future__ import annotations
 
 import ctypes
+import errno
 import json
 import os
 import resource
 import signal
+import struct
 import sys
 from collections.abc import Mapping
 from typing import Any, NoReturn
@@ -26,7 +28,17 @@ _NEW_MOUNTS, _NEW_UTS, _NEW_IPC = 0x00020000, 0x04000000, 0x08000000
 _NEW_USER, _NEW_PIDS, _NEW_NET = 0x10000000, 0x20000000, 0x40000000
 _BIND, _RECURSIVE, _PRIVATE, _NO_SUID, _NO_DEVICES = 0x1000, 0x4000, 0x40000, 2, 4
 _MOUNT_SETATTR, _AT_FDCWD, _AT_RECURSIVE = 442, -100, 0x8000
-_DEATH_SIGNAL, _NO_NEW_PRIVILEGES = 1, 38
+_DEATH_SIGNAL, _NO_NEW_PRIVILEGES, _SET_FILTER, _FILTER = 1, 38, 22, 2
+_LOAD, _IF_EQUAL, _IF_AT_LEAST, _RETURN = 0x20, 0x15, 0x35, 0x06
+_KILL, _REFUSE, _ALLOW = 0x80000000, 0x00050000 | errno.EPERM, 0x7FFF0000
+_NUMBER_AT, _MACHINE_AT = 0, 4
+_OTHER_NUMBERS = 0x40000000  # from here on: those of x32
+# What holds memory that no limit of a process counts: shmget, semget, msgget, memfd_create,
+# vmsplice (a page in a pipe keeps the huge page around it), bpf, io_uring_setup.
+_REFUSED_CALLS = {
+    "x86_64": (0xC000003E, (29, 64, 68, 319, 278, 321, 425)),
+    "aarch64": (0xC00000B7, (194, 190, 186, 279, 75, 280, 425)),
+}
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -44,6 +56,7 @@ def main() -> NoReturn:
         inside = os.fork()
         if inside == 0:
             _call("prctl", _DEATH_SIGNAL, signal.SIGKILL)
+            _refuse_calls(os.uname().machine)
             os.write(1, STARTED)
             code = os.fork()
             if code == 0:
@@ -74,7 +87,7 @@ def _unshare(is_root: bool) -> None:
 def _build_root(task: Mapping[str, Any]) -> None:
     """A small file system in memory: the interpreter to read, /work to write, nothing else."""
     _mount(None, "/", None, _RECURSIVE | _PRIVATE)
-    size = f"size={task['disk_bytes']},mode=755"
+    size = f"size={task['disk_bytes']},nr_inodes={task['disk_files']},mode=755"
     _mount("tmpfs", _ROOT, "tmpfs", _NO_SUID | _NO_DEVICES, size)
     for path in task["readable"]:
         _show(path)
@@ -121,6 +134,27 @@ def _make_read_only(target: str) -> None:
     _call("syscall", _MOUNT_SETATTR, *arguments, about=target)
 
 
+def _refuse_calls(machine: str) -> None:
+    """A seccomp filter for this process and all that it becomes; other ABIs' numbers end it."""
+    if machine not in _REFUSED_CALLS:
+        raise OSError(errno.ENOSYS, f"no filter of system calls is known for {machine}")
+    audited_as, calls = _REFUSED_CALLS[machine]
+    steps = [
+        (_LOAD, 0, 0, _MACHINE_AT),
+        (_IF_EQUAL, 0, 2, audited_as),
+        (_LOAD, 0, 0, _NUMBER_AT),
+        (_IF_AT_LEAST, 0, 1, _OTHER_NUMBERS),
+        (_RETURN, 0, 0, _KILL),
+        *((_IF_EQUAL, len(calls) - row, 0, call) for row, call in enumerate(calls)),
+        (_RETURN, 0, 0, _ALLOW),
+        (_RETURN, 0, 0, _REFUSE),
+    ]
+    code = ctypes.create_string_buffer(b"".join(struct.pack("HBBI", *step) for step in steps))
+    program = struct.pack("HP", len(steps), ctypes.addressof(code))
+    _call("prctl", _NO_NEW_PRIVILEGES, 1, 0, 0, 0)
+    _call("prctl", _SET_FILTER, _FILTER, program, about="seccomp")
+
+
 def _become_code(task: Mapping[str, Any], is_root: bool) -> NoReturn:
     """Give up everything that the code shall not have, and turn into it."""
     try:
@@ -133,7 +167,6 @@ def _become_code(task: Mapping[str, Any], is_root: bool) -> NoReturn:
             os.setgroups([])
             os.setresgid(_NOBODY, _NOBODY, _NOBODY)
             os.setresuid(_NOBODY, _NOBODY, _NOBODY)
-        _call("prctl", _NO_NEW_PRIVILEGES, 1, 0, 0, 0)
         resource.setrlimit(resource.RLIMIT_NPROC, (1, 1))  # itself: no process, no thread beside it
         os.execve(task["python"], [task["python"], *task["arguments"]], task["environment"])  # noqa: S606
     except OSError:

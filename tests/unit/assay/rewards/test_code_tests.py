@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import platform
 import socket
 from pathlib import Path
 
 import pytest
 
+from assay.rewards.rules import sandbox_launcher
 from assay.rewards.rules.code_tests import CodeTests, extract_code
 from assay.rewards.rules.sandbox import Limits, SandboxError, check_sandbox, run_python
 
@@ -49,6 +51,9 @@ def run(code: str, wall_s: float = 30.0) -> tuple[str, bool]:
             [{"call": "f()", "returns": {"a": [1, 2]}}],
             1.0,
         ),
+        ("def f():\n    return 10**9 + 1", [{"call": "f()", "returns": 10**9}], 0.0),
+        ("def f():\n    return 1e9 + 1", [{"call": "f()", "returns": 10**9}], 1.0),
+        ("def f():\n    return 10**400", [{"call": "f()", "returns": 1.5}], 0.0),
         ("def f():\n    return True", [{"call": "f()", "returns": 1}], 0.0),
         ("def f():\n    return {1}", [{"call": "f()", "returns": [1]}], 0.0),  # no JSON
         ("def f():\n    return None", [{"call": "f()", "returns": None}], 1.0),
@@ -97,6 +102,28 @@ def test_the_last_fenced_block_is_the_code() -> None:
     assert extract_code("just code") == "just code"
 
 
+@pytest.mark.parametrize("language", ["bash", "JSON", "text", "c++", "sh title=run.sh"])
+def test_blocks_in_other_languages_are_no_code(language: str) -> None:
+    other = f"```{language}\nother\n```\n"
+    python = "```Python\nright\n```\n"
+    assert extract_code(f"Run:\n{other}then\n{python}") == "right\n"
+    assert extract_code(f"{python}prints\n{other}") == "right\n"
+
+
+def test_a_block_ends_at_a_line_of_as_many_backticks() -> None:
+    assert extract_code("````py\n```\na\n````\nend") == "```\na\n"
+    assert extract_code("  ```python\r\na\r\n  ```\r\n") == "a\r\n"
+    assert extract_code('```py\nx = "```"\n    ```\n```') == 'x = "```"\n    ```\n'
+    for text in ("", "```", "```py\na", "use ```x``` here", "```x```\na\n```"):
+        assert extract_code(text) == text
+
+
+@pytest.mark.parametrize("text", ["```" + " " * 10**6 + "`", "```\n" * 499_999, "`" * 2 * 10**6])
+def test_fences_made_to_take_long_are_read_at_once(text: str) -> None:
+    extract_code(text)  # would take minutes if the time grew with the square of the length
+    assert CodeTests()("p", text + ADD * 10**5, CALLS) == 0.0
+
+
 def test_an_infinite_loop_and_a_long_sleep_end_with_the_time() -> None:
     for code in ("while True: pass", "import time\ntime.sleep(600)"):
         assert run(code, wall_s=0.5) == ("", False)
@@ -127,6 +154,41 @@ except MemoryError:
     assert run(code) == ("True\n", True)
 
 
+def test_memory_outside_the_address_space_cannot_be_had() -> None:
+    code = """
+import ctypes, os
+libc = ctypes.CDLL(None, use_errno=True)
+bpf = 321 if os.uname().machine == "x86_64" else 280
+libc.vmsplice.argtypes = [ctypes.c_int, ctypes.c_void_p, ctypes.c_size_t, ctypes.c_uint]
+for call, *arguments in (
+    ("shmget", 0, 24 * 2**20, 0o1600), ("semget", 0, 8, 0o1600), ("msgget", 0, 0o1600),
+    ("memfd_create", b"name", 0), ("vmsplice", os.pipe()[1], None, 0, 0),
+    ("syscall", bpf, 0, None, 0), ("syscall", 425, 0, None),
+):
+    print(getattr(libc, call)(*arguments), ctypes.get_errno())
+"""
+    assert run(code) == ("-1 1\n" * 7, True)  # 1 = EPERM
+
+
+def test_system_calls_of_another_abi_end_the_code() -> None:
+    code = """
+import ctypes
+print(ctypes.CDLL(None).syscall(0x40000000 + 29, 0, 24 * 2**20, 0o1600))
+"""
+    assert run(code) == ("", False)
+
+
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="machine code of x86")
+def test_system_calls_of_32_bits_end_the_code() -> None:
+    code = """
+import ctypes, mmap
+page = mmap.mmap(-1, 4096, prot=7)
+page.write(bytes.fromhex("b814000000cd80c3"))  # getpid by `int 0x80`
+print(ctypes.CFUNCTYPE(ctypes.c_int)(ctypes.addressof(ctypes.c_char.from_buffer(page)))())
+"""
+    assert run(code) == ("", False)
+
+
 def test_a_huge_output_is_cut_and_a_full_disk_stays_small() -> None:
     flood = run("while True: print('x' * 10000)")
     assert (len(flood[0]), flood[1]) == (LIMITS.output_bytes, False)
@@ -138,6 +200,15 @@ except OSError:
     print(n < 32)
 """
     assert run(disk) == ("True\n", True)
+    files = """
+import os
+try:
+    for n in range(5000):
+        open(f"f{n}", "w").close()
+except OSError:
+    print(n < 1024)
+"""
+    assert run(files) == ("True\n", True)
 
 
 def test_there_is_no_network() -> None:
@@ -199,4 +270,15 @@ def test_a_machine_that_cannot_enforce_the_limits_is_refused(
     monkeypatch.undo()
     monkeypatch.setattr("assay.rewards.rules.sandbox._LIBRARIES", ("/no/such\0path",))
     with pytest.raises(SandboxError):
+        check_sandbox.__wrapped__()
+
+
+def test_a_machine_whose_system_calls_are_not_known_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    launcher = tmp_path / "launcher.py"
+    source = Path(sandbox_launcher.__file__).read_text()
+    launcher.write_text(source.replace("os.uname().machine", "'riscv64'"))
+    monkeypatch.setattr("assay.rewards.rules.sandbox._LAUNCHER", launcher)
+    with pytest.raises(SandboxError, match="no filter of system calls is known for riscv64"):
         check_sandbox.__wrapped__()

@@ -73,6 +73,25 @@ async def test_a_rule_that_fails_takes_no_other_text_with_it(
     assert reasons[0].startswith("ValueError in operator_rules.py:")
 
 
+async def test_the_time_that_was_left_is_no_reason_of_its_own(
+    metrics: ServerMetrics, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with pool(metrics, "moody") as rules:
+        with caplog.at_level(logging.WARNING):
+            for time_s in (0.1, 0.2):
+                await rules.score(texts("hang"), time_s)
+    assert len([record for record in caplog.records if hasattr(record, "reason")]) == 1
+
+
+async def test_a_rule_with_a_reason_for_each_text_does_not_fill_the_log(
+    metrics: ServerMetrics, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with pool(metrics, "moody", max_texts=200) as rules:
+        with caplog.at_level(logging.WARNING):
+            await rules.score(texts(*(f"kind {n}" for n in range(120))), 30.0)
+    assert len([record for record in caplog.records if hasattr(record, "reason")]) == 100
+
+
 async def test_a_rule_that_hangs_is_ended_and_the_event_loop_goes_on(
     metrics: ServerMetrics,
 ) -> None:
