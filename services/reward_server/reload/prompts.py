@@ -99,11 +99,11 @@ class PromptLog:
 
     def kept_on(self, prompts: Sequence[str]) -> int | None:
         """The version that a request must stay on, or None; all its prompts then stay on it."""
-        if not self._kept:
-            return None
-        if self._clock() >= self._kept_until_s:
+        if self._kept and self._clock() >= self._kept_until_s:
             self._kept = {}
-        self._kept = {prompt: at_s for prompt, at_s in self._kept.items() if self._stays(prompt)}
+        for prompt in [prompt for prompt in prompts if prompt in self._kept]:
+            if not self._stays(prompt):
+                del self._kept[prompt]
         if self._kept.keys().isdisjoint(prompts):
             return None
         self._kept.update(dict.fromkeys(prompts, self._clock()))

@@ -79,6 +79,16 @@ def test_kept_prompts_stay_on_their_version_until_nobody_asks_for_them() -> None
     assert log.kept_on(["p"]) is None
 
 
+def test_a_prompt_that_went_on_stays_with_the_new_version() -> None:
+    clock = Clock()
+    log = PromptLog(10, 0.5, clock)
+    log.keep(["p", "q"], 1)
+    clock.now_s += 2.1
+    assert log.kept_on(["p"]) is None
+    answered(log, "p", 2)
+    assert log.kept_on(["p"]) is None
+
+
 def test_a_kept_prompt_stays_while_a_request_for_it_is_in_flight() -> None:
     clock = Clock()
     log = PromptLog(10, 0.5, clock)
