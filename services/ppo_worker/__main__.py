@@ -9,9 +9,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pydantic import ValidationError
-
-from assay.errors import AssayError, StartupError
+from assay.errors import AssayError
+from assay.settings import from_flags
 from ppo_worker.settings import PPOSettings
 
 if TYPE_CHECKING:
@@ -46,20 +45,7 @@ def read_settings(argv: Sequence[str]) -> PPOSettings:
     Raises:
         StartupError: one is wrong; no value is repeated.
     """
-    try:
-        return PPOSettings(
-            _cli_parse_args=list(argv),
-            _cli_prog_name="assay ppo",
-            _cli_kebab_case=True,
-            _cli_implicit_flags=True,
-            _cli_hide_none_type=True,
-        )
-    except ValidationError as error:
-        faults = (
-            f"{'.'.join(map(str, fault['loc']))}: {fault['msg'].removeprefix('Value error, ')}"
-            for fault in error.errors()
-        )
-        raise StartupError("; ".join(fault.removeprefix(": ") for fault in faults)) from None
+    return from_flags(PPOSettings, argv, "assay ppo")
 
 
 def _train(settings: PPOSettings) -> int:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import os
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,6 +11,8 @@ import torch
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from assay.errors import DataError
+from assay.files import sync
+from assay.models.manifest import file_sha256
 from ppo_worker.normaliser import Moments
 
 _STATE, _TENSORS, _DIGEST = "state.json", "tensors.pt", "tensors.sha256"
@@ -57,7 +57,7 @@ def read_checkpoint(folder: Path) -> Checkpoint | None:
     newest = folder / _name(max(steps))
     try:
         state = State.model_validate_json((newest / _STATE).read_bytes())
-        if _sha256(newest / _TENSORS) != (newest / _DIGEST).read_text(errors="replace"):
+        if file_sha256(newest / _TENSORS) != (newest / _DIGEST).read_text(errors="replace"):
             raise DataError(_damaged(newest, f"{_TENSORS} differs from its digest"))
         tensors = torch.load(newest / _TENSORS, weights_only=True, map_location="cpu")
     except (OSError, ValidationError) as error:
@@ -82,12 +82,12 @@ def write_checkpoint(folder: Path, state: State, tensors: Mapping[str, Any]) -> 
         shutil.rmtree(draft, ignore_errors=True)
         draft.mkdir(parents=True)
         torch.save(dict(tensors), draft / _TENSORS)
-        (draft / _DIGEST).write_text(_sha256(draft / _TENSORS))
+        (draft / _DIGEST).write_text(file_sha256(draft / _TENSORS))
         (draft / _STATE).write_text(state.model_dump_json())
         for path in (*draft.iterdir(), draft):
-            _sync(path)
+            sync(path)
         draft.rename(target)
-        _sync(folder)
+        sync(folder)
     except (OSError, RuntimeError) as error:  # torch.save on a full disk
         reason = getattr(error, "strerror", None) or error
         raise DataError(f"{target} cannot be written: {reason}; free some disk") from error
@@ -109,16 +109,3 @@ def _name(step: int) -> str:
 
 def _damaged(path: Path, reason: str) -> str:
     return f"the checkpoint {path} is damaged ({reason}): delete the run {path.parent.parent}"
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

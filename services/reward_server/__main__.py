@@ -13,8 +13,6 @@ from urllib.parse import urlsplit
 from assay.errors import ModelLoadError, StartupError
 
 if TYPE_CHECKING:
-    from pydantic_core import ErrorDetails
-
     from assay.schemas.refs import ModelRef
     from reward_server.settings import ServerSettings
 
@@ -47,27 +45,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _read_settings(argv: list[str]) -> ServerSettings:
-    from pydantic import ValidationError
-
+    from assay.settings import from_flags
     from reward_server.settings import ServerSettings
 
-    try:
-        return ServerSettings(
-            _cli_parse_args=argv,
-            _cli_prog_name="assay serve",
-            _cli_kebab_case=True,
-            _cli_implicit_flags=True,
-            _cli_hide_none_type=True,
-        )
-    except ValidationError as error:
-        raise StartupError("; ".join(map(_fault, error.errors()))) from None
-
-
-def _fault(error: ErrorDetails) -> str:
-    """One wrong setting in words, without its value: that may be a key."""
-    place = ".".join(map(str, error["loc"]))
-    message = error["msg"].removeprefix("Value error, ")
-    return f"{place}: {message}" if place else message
+    return from_flags(ServerSettings, argv, "assay serve")
 
 
 def _serve(settings: ServerSettings, model: ModelRef) -> None:

@@ -7,7 +7,6 @@ behind the first checkpoint of the one that took over.
 
 from __future__ import annotations
 
-import hashlib
 import os
 import shutil
 from collections.abc import Mapping
@@ -18,6 +17,8 @@ import torch
 from pydantic import ValidationError
 
 from assay.errors import DataError
+from assay.files import sync
+from assay.models.manifest import file_sha256
 from reward_trainer.online.state import State
 
 _STATE, _TENSORS = "state.json", "tensors.pt"
@@ -54,7 +55,7 @@ def read_checkpoint(folder: Path) -> Checkpoint | None:
     try:
         state = State.model_validate_json((newest / _STATE).read_bytes())
         data = newest / _TENSORS
-        if _sha256(data) != (newest / _DIGEST).read_text(errors="replace"):
+        if file_sha256(data) != (newest / _DIGEST).read_text(errors="replace"):
             raise DataError(_damaged(newest, f"{_TENSORS} differs from its digest"))
         return Checkpoint(state, torch.load(data, weights_only=True, map_location="cpu"))
     except (OSError, ValidationError) as error:
@@ -79,12 +80,12 @@ def write_checkpoint(folder: Path, state: State, tensors: Mapping[str, Any]) -> 
         shutil.rmtree(draft, ignore_errors=True)
         draft.mkdir(parents=True)
         torch.save(dict(tensors), draft / _TENSORS)
-        (draft / _DIGEST).write_text(_sha256(draft / _TENSORS))
+        (draft / _DIGEST).write_text(file_sha256(draft / _TENSORS))
         (draft / _STATE).write_bytes(state.model_dump_json().encode())
         for path in (*draft.iterdir(), draft):
-            _sync(path)
+            sync(path)
         draft.rename(target)
-        _sync(folder)
+        sync(folder)
     except (OSError, RuntimeError) as error:  # torch.save on a full disk
         reason = getattr(error, "strerror", None) or error
         raise DataError(
@@ -124,16 +125,3 @@ def _damaged(path: Path, reason: str) -> str:
         f"the checkpoint {path} is damaged ({reason}): delete {path.parent} to train anew from the "
         "serving version"
     )
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -72,24 +72,10 @@ def read_settings(argv: Sequence[str]) -> TrainerSettings:
     Raises:
         StartupError: one is wrong; no value is repeated.
     """
-    from pydantic import ValidationError
-
+    from assay.settings import from_flags
     from reward_trainer.online.settings import TrainerSettings
 
-    try:
-        return TrainerSettings(
-            _cli_parse_args=list(argv),
-            _cli_prog_name="assay train",
-            _cli_kebab_case=True,
-            _cli_implicit_flags=True,
-            _cli_hide_none_type=True,
-        )
-    except ValidationError as error:
-        faults = (
-            f"{'.'.join(map(str, fault['loc']))}: {fault['msg'].removeprefix('Value error, ')}"
-            for fault in error.errors()
-        )
-        raise StartupError("; ".join(fault.removeprefix(": ") for fault in faults)) from None
+    return from_flags(TrainerSettings, argv, "assay train")
 
 
 def _idle(settings: TrainerSettings, metrics: TrainerMetrics) -> int:

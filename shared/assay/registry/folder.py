@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import os
 import shutil
 import time
 import uuid
@@ -12,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 from assay.errors import ArtifactError, DependencyError
+from assay.files import sync
 from assay.models.manifest import file_sha256
 from assay.registry.place import Place
 
@@ -82,13 +82,13 @@ class Folder(Place):
                 if file_sha256(draft / file) != digest:
                     raise ArtifactError(f"{file} was not written to {self._root} as it was read")
             for folder in (draft, *(each for each in draft.rglob("*") if each.is_dir())):
-                _sync(folder)
+                sync(folder)
             with self._locked(path):
                 if (target / last).exists():
                     return False
                 shutil.rmtree(target, ignore_errors=True)  # the rest of one that was deleted
                 draft.rename(target)
-                _sync(target.parent)
+                sync(target.parent)
             return True
         finally:
             shutil.rmtree(draft, ignore_errors=True)
@@ -135,24 +135,15 @@ def _hidden(path: Path) -> Path:
 def _copy(source: Path, target: Path) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(source, target)
-    _sync(target)
+    sync(target)
 
 
 def _write(file: Path, data: bytes) -> None:
     draft = _hidden(file)
     try:
         draft.write_bytes(data)
-        _sync(draft)
+        sync(draft)
         draft.replace(file)
-        _sync(file.parent)
+        sync(file.parent)
     finally:
         draft.unlink(missing_ok=True)
-
-
-def _sync(path: Path) -> None:
-    """See to it that a file's data, or a folder's entries, survive a power cut."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
