@@ -38,7 +38,8 @@ class Curve:
         """Of a cell."""
         means = np.array(result.gold).mean(axis=1)
         gold = (means - means[0]) / result.gold_std
-        return cls(seed, *map(np.array, (result.kl, result.length, result.proxy)), gold)
+        kl, length, proxy = map(np.array, (result.kl, result.length, result.proxy))
+        return cls(seed, kl, length, proxy, gold)
 
     def at(self, kl: float) -> float:
         """Gold's gain where the KL first gets there; between measurements on a line."""
