@@ -45,7 +45,7 @@ lint: $(INSTALLED) ## Style
 	$(BIN)/ruff check shared services tests
 
 types: $(INSTALLED) ## mypy --strict
-	$(BIN)/mypy
+	nice $(BIN)/mypy
 
 imports: $(INSTALLED) ## Who may import whom
 	$(BIN)/lint-imports --no-cache

@@ -10,6 +10,22 @@ import pytest
 
 from redis_server import RedisServer
 
+_WITH_SERVERS = ("integration", "e2e")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What computes comes first, beside the type check; servers have the machine for themselves.
+
+    Tests that share one `assay up` come last: it does not run beside others.
+    """
+    items.sort(key=_turn)
+
+
+def _turn(item: pytest.Item) -> tuple[bool, int]:
+    folder = item.path.relative_to(Path(__file__).parent).parts[0]
+    turn = _WITH_SERVERS.index(folder) + 1 if folder in _WITH_SERVERS else 0
+    return "up" in getattr(item, "fixturenames", ()), turn
+
 
 @pytest.fixture
 def anyio_backend() -> str:
@@ -23,4 +39,4 @@ def redis_server() -> Iterator[RedisServer]:
         server = RedisServer(Path(folder))
         server.start()
         yield server
-        server.stop()
+        server.kill()

@@ -9,6 +9,7 @@ import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,8 @@ from reward_server.reload.source import VersionSource
 from toy import ToyScorer, toy_scores, toy_settings
 
 NAME = "toy"
-LATE_S = 20.0
+LATE_S = 60.0
+_numbers = count()
 
 
 def publish(store: Path, version: int, **fields: Any) -> None:
@@ -101,8 +103,9 @@ class Replica:
         return await self.http.post("/v1/score", json=body, headers=headers)
 
     async def version(self, pin: str | None = None) -> int:
-        """The version that answers now, its score checked."""
-        return check(await self.score("which", "one", pin), "which", "one")
+        """The version that answers a prompt that it has not seen, its score checked."""
+        prompt = f"which {next(_numbers)}"
+        return check(await self.score(prompt, "one", pin), prompt, "one")
 
     async def cards(self) -> dict[int, dict[str, Any]]:
         """Resident versions: aliases and replicas."""

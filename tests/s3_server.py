@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import socket
 import subprocess
 import sys
 import time
 import urllib.error
 import urllib.request
 from pathlib import Path
+
+from serving import free_port
 
 START_S = 60.0
 PYTHON = Path(sys.prefix) / "s3-server" / "bin" / "python"
@@ -32,8 +33,7 @@ class S3Server:
     """Buckets in memory, on a free port."""
 
     def __init__(self) -> None:
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            self.port: int = free.getsockname()[1]
+        self.port = free_port()
         assert PYTHON.exists(), f"{PYTHON} is missing: make install"
         self._process = subprocess.Popen(
             [PYTHON, "-c", PROGRAM, str(self.port)],

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -22,10 +23,12 @@ STARTUP_S = 150.0  # ten seconds on an idle machine
 
 
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """A port below those that the system, or Assay for Ray, gives away until it is bound."""
+    for port in random.sample(range(11_000, 20_000), 100):
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("", port))
+            return port
+    raise AssertionError("no free port")
 
 
 def until(condition: Callable[[], Any], timeout_s: float, what: str) -> Any:
@@ -83,7 +86,7 @@ class Server:
 
     def check_gone(self, descendants: list[psutil.Process]) -> None:
         """Nothing that it started lives, and its port can be bound."""
-        _, alive = psutil.wait_procs(descendants, timeout=10)
+        _, alive = psutil.wait_procs(descendants, timeout=60)
         assert not alive, [_title(process) for process in alive]
         socket.create_server(("127.0.0.1", self.port)).close()
 

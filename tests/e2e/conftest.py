@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import tempfile
 from collections.abc import Iterator
 
@@ -10,12 +11,15 @@ import pytest
 from serving import Server, free_port, started
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """`assay up` as `make up` runs it; a body may name any model, as verl's does."""
-    with tempfile.TemporaryDirectory(prefix="assay-") as home, pytest.MonkeyPatch.context() as set_:
-        set_.setenv("ASSAY_COMPAT_ANY_MODEL", "1")
+    with contextlib.ExitStack() as stack:
+        home = stack.enter_context(tempfile.TemporaryDirectory(prefix="assay-"))
         argv = ["assay", "up", "--home", home]
-        with started(argv, free_port(), tmp_path_factory.mktemp("up")) as running:
-            running.wait_ready()
-            yield running
+        with pytest.MonkeyPatch.context() as environment:
+            environment.setenv("ASSAY_COMPAT_ANY_MODEL", "1")
+            folder = tmp_path_factory.mktemp("up")
+            running = stack.enter_context(started(argv, free_port(), folder))
+        running.wait_ready()
+        yield running

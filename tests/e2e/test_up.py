@@ -1,4 +1,6 @@
-"""`assay up` as a user meets it: one line when ready, Redis kept alive, nothing left at the end."""
+"""`assay up` as a user meets it: one line when ready, Redis kept alive, nothing left at the end.
+
+Its orderly end by Ctrl-C is that of the test of `assay up` with a trainer."""
 
 from __future__ import annotations
 
@@ -31,7 +33,7 @@ def redis_process(server: Server) -> psutil.Process:
     return process
 
 
-def test_up_serves_keeps_redis_alive_and_leaves_nothing(home: Path, tmp_path: Path) -> None:
+def test_up_serves_keeps_redis_alive_and_killed_leaves_nothing(home: Path, tmp_path: Path) -> None:
     model = save_family("bert", tmp_path / "tiny")
     argv = ["assay", "up", "--home", str(home), "--model", str(model)]
     with started(argv, free_port(), tmp_path) as server:
@@ -45,17 +47,16 @@ def test_up_serves_keeps_redis_alive_and_leaves_nothing(home: Path, tmp_path: Pa
             connection.set("kept", "yes")
         first = redis_process(server)
         first.kill()
-        until(lambda: _kept(home), 10, "the data in the new Redis")
+        until(lambda: _kept(home), 60, "the data in the new Redis")
         assert redis_process(server).pid != first.pid
         assert httpx.post(f"{server.url}/v1/score", json=score_body(["bad"])).status_code == 200
 
         assert "already uses" in _refused("up", "--home", str(home), cwd=tmp_path)
 
         descendants = server.descendants()
-        server.interrupt_group()
-        assert server.process.wait(60) == 0
+        server.process.kill()
+        server.process.wait()
         server.check_gone(descendants)
-        assert "Traceback" not in server.output()
 
 
 def test_up_ends_with_the_reason_when_the_server_cannot_start(home: Path, tmp_path: Path) -> None:
@@ -63,17 +64,6 @@ def test_up_ends_with_the_reason_when_the_server_cannot_start(home: Path, tmp_pa
     line = _refused("up", "--home", str(home), "--port", port, "--model", "./nowhere", cwd=tmp_path)
     assert "nowhere" in line
     assert not (home / "redis.sock").exists()
-
-
-def test_killed_command_leaves_nothing(home: Path, tmp_path: Path) -> None:
-    model = save_family("bert", tmp_path / "tiny")
-    argv = ["assay", "up", "--home", str(home), "--model", str(model)]
-    with started(argv, free_port(), tmp_path) as server:
-        server.wait_ready()
-        descendants = server.descendants()
-        server.process.kill()
-        server.process.wait()
-        server.check_gone(descendants)
 
 
 def test_killed_server_ends_the_command_and_leaves_nothing(home: Path, tmp_path: Path) -> None:
@@ -84,7 +74,7 @@ def test_killed_server_ends_the_command_and_leaves_nothing(home: Path, tmp_path:
         descendants = server.descendants()
         (victim,) = (child for child in descendants if "reward_server" in child.cmdline())
         victim.kill()
-        assert server.process.wait(30) == 1
+        assert server.process.wait(60) == 1
         assert "signal 9" in server.output()
         server.check_gone(descendants)
 

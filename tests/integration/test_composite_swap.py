@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from fleet import LATE_S, NAME, Fleet, Replica, fleet, offline
+from fleet import LATE_S, NAME, Fleet, Replica, eventually, fleet, offline
 from redis_server import RedisServer
 from reward_server.composite.plan import Companion, Parts, Plan, RuleSpec, Weighing
 from toy import ToyScorer
 
-pytestmark = [pytest.mark.anyio, pytest.mark.integration, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.anyio, pytest.mark.integration, pytest.mark.timeout(300)]
 
 PLAN = Plan(
     served=Weighing(NAME, 3.0, "calibration"),  # the toy's T is 2
@@ -56,7 +56,11 @@ async def test_the_composite_follows_a_promotion_under_load(replicas: Fleet) -> 
             number += 1
             seen.add(await scored_by(replica, f"p{caller}.{number}"))
 
+    async def begun() -> bool:
+        return bool(seen)
+
     callers = [asyncio.create_task(call(caller)) for caller in range(4)]
+    await eventually(begun, "an answer")
     reply = await replica.http.post(
         f"/v1/models/{NAME}@2/promote", params={"wait_s": LATE_S, "swap_when": "now"}
     )

@@ -1,4 +1,4 @@
-"""`assay evaluate` as its users run it: a folder, and the same model behind a running server."""
+"""`assay evaluate` as its users run it: a folder, and the same model behind a server."""
 
 from __future__ import annotations
 
@@ -11,9 +11,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from reward_server.app import create_app
+from reward_server.engine.load import load_scorer
+from reward_server.settings import ServerSettings
 from reward_trainer.evaluate.report import ModelReport, Report
-from serving import Server, free_port, started
+from serving import free_port
 from tiny_models import save_family
+from toy import http_server
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(400)]
 
@@ -41,10 +45,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def server(folder: Path) -> Iterator[Server]:
-    with started(["reward_server", "--model", str(folder / "toy")], free_port(), folder) as server:
-        server.wait_ready()
-        yield server
+def url(folder: Path) -> Iterator[str]:
+    settings = ServerSettings(_env_file=None, model=str(folder / "toy"))
+    with http_server(create_app(settings, *load_scorer(settings))) as url:
+        yield url
 
 
 def evaluate(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -63,15 +67,15 @@ def accuracies(model: ModelReport) -> list[tuple[str, float]]:
     return [(row.subset, row.accuracy.value) for row in model.results.accuracy]
 
 
-def test_a_server_and_its_folder_measure_the_same(folder: Path, server: Server) -> None:
+def test_a_server_and_its_folder_measure_the_same(folder: Path, url: str) -> None:
     done = evaluate(
-        folder, "--url", server.url, "--against", "toy", "--labels", "judge", "--out", "report.json"
+        folder, "--url", url, "--against", "toy", "--labels", "judge", "--out", "report.json"
     )
     assert done.returncode == 0, done.stderr
     assert "Paired comparison" in done.stdout
     report = Report.model_validate_json((folder / "report.json").read_text())
     remote, local = report.models
-    assert (remote.name, local.name) == (f"toy@1 ({server.url[7:]})", "toy@1 (toy)")
+    assert (remote.name, local.name) == (f"toy@1 ({url[7:]})", "toy@1 (toy)")
     assert accuracies(remote) == accuracies(local)
     assert [name for name, _ in accuracies(local)] == ["a", "b", "c", "all"]
     assert report.data.roots == PAIRS // 2
@@ -81,10 +85,8 @@ def test_a_server_and_its_folder_measure_the_same(folder: Path, server: Server) 
     assert len(report.raters.agreement) == 3
 
 
-def test_a_version_that_is_not_served_and_a_server_that_is_gone(
-    folder: Path, server: Server
-) -> None:
-    other = evaluate(folder, "--url", server.url, "--model", "toy@2")
+def test_a_version_that_is_not_served_and_a_server_that_is_gone(folder: Path, url: str) -> None:
+    other = evaluate(folder, "--url", url, "--model", "toy@2")
     gone = evaluate(folder, "--url", f"http://127.0.0.1:{free_port()}")
     for done, named in ((other, "toy@2"), (gone, "no answer from 127.0.0.1")):
         assert done.returncode == 2

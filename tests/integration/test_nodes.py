@@ -73,7 +73,7 @@ def node(name: str, *flags: str, folder: Path, **extra: str) -> Iterator[psutil.
         return "Ray runtime started" in log.read_text()
 
     try:
-        until(runs, 90, f"a Ray node; it said: {log.read_text()}")
+        until(runs, 150, f"a Ray node; it said: {log.read_text()}")
         yield psutil.Process(process.pid)
     finally:
         descendants: list[psutil.Process] = []
@@ -109,7 +109,7 @@ def wait_for_two(port: int) -> None:
         seen.add(who_answers(port))
         return len(seen) == 2
 
-    until(both, 20, f"two replicas behind {port}")
+    until(both, 60, f"two replicas behind {port}")
 
 
 @dataclass(frozen=True)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import signal
 import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from itertools import count
 from pathlib import Path
+from typing import Any
 
 import httpx
 import psutil
@@ -34,10 +37,11 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 def servers(
     models: dict[str, Path], tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[tuple[Server, Server]]:
-    """Two instances, started at the same moment: the first with two replicas."""
+    """Two instances, started at the same moment: the first with two replicas. The last test ends
+    the second."""
     folder = tmp_path_factory.mktemp("servers")
     first = ["reward_server", "--model", str(models["first"]), "--replicas", "2"]
-    second = ["reward_server", "--model", str(models["second"])]
+    second = ["reward_server", "--model", str(models["second"]), "--drain-s", "60"]
     with started(first, free_port(), folder) as one, started(second, free_port(), folder) as two:
         one.wait_ready()
         two.wait_ready()
@@ -57,12 +61,18 @@ def test_ports_of_ray_and_replicas_are_on_loopback(servers: tuple[Server, Server
         open_ports = {
             process.name(): connection.laddr.port
             for process in server.descendants()
-            for connection in process.net_connections("tcp")
+            for connection in _connections(process)
             if connection.status == psutil.CONN_LISTEN
             and connection.laddr.ip not in ("127.0.0.1", "::1", "::ffff:127.0.0.1")
         }
         assert {name.split(":")[0] for name in open_ports} <= {"haproxy", "ray"}
         assert not any(name.startswith(("raylet", "gcs")) for name in open_ports)
+
+
+def _connections(process: psutil.Process) -> list[Any]:
+    with contextlib.suppress(psutil.NoSuchProcess):  # it has ended meanwhile
+        return list(process.net_connections("tcp"))
+    return []
 
 
 def test_large_body_passes_the_ingress(servers: tuple[Server, Server]) -> None:
@@ -95,17 +105,18 @@ def test_killed_replica_fails_only_its_own_requests_and_is_replaced(
             pool.submit(call, caller)
         until(lambda: len(sent) > 5 * CALLERS, 60, "requests under way")
         victim = min(before)
+        at_kill = len(sent)
         psutil.Process(victim).kill()
-        killed_s = time.monotonic()
         try:
             until(lambda: len(server.replicas() - {victim}) == 2, 120, "a new replica")
             until(lambda: len(_replica_ids(server)) == 2, 60, "requests to both replicas")
+            at_end = len(sent)
+            until(lambda: len(sent) > at_end + CALLERS, 60, "answers of both")
         finally:
             stop.set()
-    failed = [each for each in sent if each.status != 200]
+    failed = [number for number, each in enumerate(sent) if each.status != 200]
     assert len(failed) <= CALLERS
-    assert all(each.sent_s < killed_s + 0.5 for each in failed)
-    assert sum(each.sent_s > killed_s for each in sent) > CALLERS
+    assert all(at_kill <= number < at_end for number in failed)
 
 
 def _replica_ids(server: Server) -> set[str]:
@@ -122,48 +133,45 @@ def test_only_replica_killed_comes_back(servers: tuple[Server, Server]) -> None:
     assert server.replicas().isdisjoint({victim})
 
 
-def test_sigterm_under_load_loses_no_accepted_request(
-    models: dict[str, Path], tmp_path: Path
-) -> None:
-    argv = ["reward_server", "--model", str(models["first"]), "--drain-s", "60"]
-    with started(argv, free_port(), tmp_path) as server:
-        server.wait_ready()
-        descendants = server.descendants()
-        sent: list[Sent] = []
+def test_sigterm_under_load_loses_no_accepted_request(servers: tuple[Server, Server]) -> None:
+    server = servers[1]
+    descendants = server.descendants()
+    sent: list[Sent] = []
 
-        def call(caller: int) -> None:
-            with httpx.Client(base_url=server.url, timeout=60) as client:
-                for number in range(1000):
-                    texts = [f"{caller} {number} {index} " + "x" * 200 for index in range(40)]
-                    sent.append(post(client, texts))
-                    if sent[-1].status != 200:
-                        return
+    def call(caller: int) -> None:
+        with httpx.Client(base_url=server.url, timeout=60) as client:
+            for number in count():
+                texts = [f"{caller} {number} {index} " + "x" * 200 for index in range(40)]
+                reply = post(client, texts)
+                sent.append(reply)
+                if reply.status != 200:
+                    return
 
-        with ThreadPoolExecutor(CALLERS) as pool:
-            for caller in range(CALLERS):
-                pool.submit(call, caller)
-            until(lambda: len(sent) > 2 * CALLERS, 60, "requests under way")
-            server.interrupt(signal.SIGTERM)
-            signalled_s = time.monotonic()
-            until(lambda: _readiness(server) in (503, 0), 10, "/readyz to answer 503")
-        assert server.process.wait(60) == 0, server.output()
+    with ThreadPoolExecutor(CALLERS) as pool:
+        for caller in range(CALLERS):
+            pool.submit(call, caller)
+        until(lambda: len(sent) > 2 * CALLERS, 60, "requests under way")
+        server.interrupt(signal.SIGTERM)
+        signalled_s = time.monotonic()
+        until(lambda: _readiness(server) in (503, 0), 60, "/readyz to answer 503")
+    assert server.process.wait(120) == 0, server.output()
 
-        # Every caller got its answers, and was then refused: at the door, which loses nothing, or
-        # by a closed port. A request may leave its caller before the signal and come after it.
-        crossing = [each for each in sent if each.status == 200 and each.sent_s < signalled_s]
-        assert len(crossing) > 2 * CALLERS
-        refused = [each for each in sent if each.status != 200]
-        assert len(refused) == CALLERS
-        assert {each.status for each in refused} <= {503, 0}
-        for each in refused:
-            if each.headers is None:
-                assert each.sent_s > signalled_s
-                continue
-            assert each.headers["content-type"] == "application/problem+json"
-            assert int(each.headers["retry-after"]) >= 1
-            assert each.json["status"] == 503
-            assert "draining" in each.json["detail"]
-        server.check_gone(descendants)
+    # Every caller got its answers, and was then refused: at the door, which loses nothing, or
+    # by a closed port. A request may leave its caller before the signal and come after it.
+    crossing = [each for each in sent if each.status == 200 and each.sent_s < signalled_s]
+    assert len(crossing) > 2 * CALLERS
+    refused = [each for each in sent if each.status != 200]
+    assert len(refused) == CALLERS
+    assert {each.status for each in refused} <= {503, 0}
+    for each in refused:
+        if each.headers is None:
+            assert each.sent_s > signalled_s
+            continue
+        assert each.headers["content-type"] == "application/problem+json"
+        assert int(each.headers["retry-after"]) >= 1
+        assert each.json["status"] == 503
+        assert "draining" in each.json["detail"]
+    server.check_gone(descendants)
 
 
 def _readiness(server: Server) -> int:

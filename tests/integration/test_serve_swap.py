@@ -90,6 +90,15 @@ class Load:
         self._stop.set()
         self._pool.shutdown()
 
+    def until(self, version: int) -> None:
+        """Return when a version has answered."""
+        name = f"{NAME}@{version}"
+        known = len(self.replies)
+        until(lambda: name in self._names(known), 60, f"an answer of {name}")
+
+    def _names(self, since: int) -> set[str | None]:
+        return {reply.headers.get("x-assay-model") for _, reply in self.replies[since:]}
+
     def _call(self, caller: int) -> None:
         with httpx.Client(base_url=self._url, timeout=60) as http:
             while not self._stop.is_set():
@@ -132,7 +141,7 @@ def test_a_new_version_is_promoted_under_load_and_rolled_back(
         assert (done.state, len(done.replicas)) == ("done", 2)
         serving = client.model(NAME)
         assert (serving.id, serving.assay.replicas) == (f"{NAME}@{version}", 2)
-        time.sleep(0.5)
+        load.until(version)
         back = client.rollback(NAME, wait_s=120)
         assert (back.state, back.model) == ("done", f"{NAME}@1")
         assert client.promotion(back.id) == back

@@ -188,8 +188,9 @@ def test_the_commands_measure_denoise_and_undo(tmp_path: Path) -> None:
     ]
     table = read_preferences(measured_file)
     assert set(table["strength_members"]) == {5}
-    assert command("denoise", measured_file, "--out", denoised, "--action", "drop").returncode == 0
-    assert command("denoise", denoised, "--out", undone, "--undo").returncode == 0
+    drop = ["denoise", measured_file, "--out", denoised, "--action", "drop"]
+    undo = ["denoise", denoised, "--out", undone, "--undo"]
+    assert [CliRunner().invoke(app, words).exit_code for words in (drop, undo)] == [0, 0]
     assert list(read_preferences(undone)) == list(table)
 
 

@@ -22,7 +22,15 @@ from fleet import LATE_S, NAME, Fleet, Relay, Replica, check, eventually, fleet,
 from redis_server import RedisServer
 from toy import ToyScorer, serving, toy_settings
 
-pytestmark = [pytest.mark.anyio, pytest.mark.integration, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.anyio, pytest.mark.integration, pytest.mark.timeout(300)]
+
+
+@pytest.fixture
+async def relay(redis_server: RedisServer) -> AsyncIterator[Relay]:
+    made = Relay(redis_server.socket.parent, redis_server)
+    await made.open()
+    yield made
+    await made.cut()
 
 
 @pytest.fixture
@@ -57,6 +65,14 @@ class Load:
         self._stop = True
         await asyncio.gather(*self._tasks)
 
+    async def until(self, version: int) -> None:
+        """Return when a version has answered."""
+
+        async def answered() -> bool:
+            return version in self.versions
+
+        await eventually(answered, f"an answer of version {version}")
+
     async def _call(self, caller: int) -> None:
         number = 0
         while not self._stop:
@@ -73,9 +89,10 @@ async def test_a_promotion_under_load_fails_no_request_and_every_score_is_its_ve
 ) -> None:
     first, second = await replicas.add(), await replicas.add()
     async with Load([first, second]) as load:
+        await load.until(1)
         reply = await promote(first, 2)
         assert (reply.status_code, reply.json()["state"]) == (200, "done")
-        await asyncio.sleep(0.1)
+        await load.until(2)
     assert set(load.versions) == {1, 2}
     assert [await first.version(), await second.version()] == [2, 2]
     assert reply.json()["model"] == "toy@2"
@@ -274,10 +291,8 @@ async def test_a_replica_that_starts_later_holds_serving_and_previous(replicas: 
 
 
 async def test_a_replica_that_dies_in_prepare_holds_nobody_up(
-    replicas: Fleet, redis_server: RedisServer, tmp_path: Path
+    relay: Relay, replicas: Fleet
 ) -> None:
-    relay = Relay(redis_server.socket.parent, redis_server)
-    await relay.open()
     stays = await replicas.add()
     dies = await replicas.add(relay.url)
     gate = threading.Event()
@@ -300,7 +315,6 @@ async def test_a_replica_that_dies_in_prepare_holds_nobody_up(
         return await dies.version() == 2
 
     await eventually(returned, "the return")
-    await relay.cut()
 
 
 async def test_redis_killed_and_started_again(replicas: Fleet, redis_server: RedisServer) -> None:

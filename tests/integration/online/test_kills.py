@@ -23,13 +23,15 @@ from redis_server import RedisServer
 from reward_trainer.gate.data import is_held_group
 from reward_trainer.online.checkpoint import read_checkpoint
 from reward_trainer.online.crash import CrashPoint
+from reward_trainer.online.lease import LEASE
 from reward_trainer.online.state import State
 from reward_trainer.online.stream import DEAD
 from serving import until
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(900)]
 torch.set_num_threads(1)
 
+_LATE_S = 240.0
 _FIRST_MS = 1_700_000_000_000
 _BY_LEASE = {"token", "saves"}  # of the trainers, not of what they did
 _DRAFT = re.compile(r"\.(\d+|aliases\.json)\.[0-9a-f]{8}\.tmp")  # a killed writer may leave it
@@ -57,7 +59,7 @@ class Scene:
         self.client = redis.Redis(unix_socket_path=str(self.server.socket), decode_responses=True)
         make_home(folder / "first")
         trainer = ForkedTrainer(trainer_settings(folder / "first", self.server.url))
-        until(lambda: self.client.exists(STREAM), 60, "a trainer that reads")
+        until(lambda: self.client.exists(STREAM), _LATE_S, "a trainer that reads")
         trainer.send(signal.SIGTERM)
         assert trainer.wait() == 0
 
@@ -68,12 +70,17 @@ class Scene:
             self.client.xadd(STREAM, entry, id=f"{_FIRST_MS + number}-0")  # type: ignore[arg-type]
         return Path(shutil.copytree(self._folder / "first", self._folder / name))
 
+    def expire(self) -> None:
+        """Let the time of a killed trainer's lease be over."""
+        self.client.delete(LEASE)
+
     def finish(self, home: Path) -> Outcome:
         """Let a trainer go on to the end of the stream."""
+        self.expire()
         before = _starts(home)
         trainer = ForkedTrainer(trainer_settings(home, self.server.url))
         try:
-            until(lambda: _starts(home) > before and self.is_done(), 60, "the stream's end")
+            until(lambda: _starts(home) > before and self.is_done(), _LATE_S, "the stream's end")
             trainer.send(signal.SIGTERM)
             assert trainer.wait() == 0
         finally:
@@ -201,10 +208,14 @@ def test_killed_at_a_named_point(point: str, scene: Scene, undisturbed: Outcome)
 def test_killed_ten_times_at_any_moment(scene: Scene, undisturbed: Outcome) -> None:
     home = scene.home("any")
     random = Random(5)
-    for _ in range(10):
+    for number in range(10):
+        before = _starts(home)
         trainer = ForkedTrainer(trainer_settings(home, scene.server.url))
-        time.sleep(random.uniform(0.4, 1.6))
+        if number % 2:
+            until(lambda before=before: _starts(home) > before, _LATE_S, "a trainer that reads")
+        time.sleep(random.uniform(0, 0.8))
         trainer.end()
+        scene.expire()
     assert_same(scene.finish(home), undisturbed)
 
 
@@ -212,12 +223,12 @@ def test_redis_killed_on_the_way(scene: Scene, undisturbed: Outcome) -> None:
     home = scene.home("redis")
     trainer = ForkedTrainer(trainer_settings(home, scene.server.url))
     full = scene.client.xlen(STREAM)
-    until(lambda: scene.client.xlen(STREAM) < full - 8, 60, "some updates")
+    until(lambda: scene.client.xlen(STREAM) < full - 8, _LATE_S, "some updates")
     scene.server.kill()
     time.sleep(0.5)
     scene.server.start()
     try:
-        until(scene.is_done, 60, "the stream's end")
+        until(scene.is_done, _LATE_S, "the stream's end")
     finally:
         trainer.send(signal.SIGTERM)
         assert trainer.wait() == 0

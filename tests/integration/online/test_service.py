@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import shutil
 import signal
-import tempfile
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,7 @@ from assay.schemas.refs import ModelRef
 from assay.schemas.storage import Sample
 from assay.streams.connection import connect
 from assay.streams.samples import STREAM, SampleStream
+from fleet import LATE_S, eventually
 from online_trainer import (
     NAME,
     ForkedTrainer,
@@ -54,14 +55,18 @@ from reward_trainer.online.state import State
 from reward_trainer.online.versions import Versions
 from serving import until
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
 torch.set_num_threads(1)
 
 
+@pytest.fixture(scope="module")
+def made_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_home(tmp_path_factory.mktemp("made") / "home")
+
+
 @pytest.fixture
-def home() -> Iterator[Path]:
-    with tempfile.TemporaryDirectory(prefix="assay-") as folder:
-        yield make_home(Path(folder))
+def home(made_home: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(made_home, tmp_path / "home"))
 
 
 @pytest.fixture
@@ -82,6 +87,7 @@ class Running:
         stored = read_stored(settings, settings.preferences, Probe(self.store, versions.name))
         self.registry = Registry(client, NAME)
         self.folder = settings.folder / NAME
+        self.starts = len(self.events("started"))
         self.metrics = TrainerMetrics(CollectorRegistry())
         reports = Reports(self.folder, self.registry, self.metrics)
         self.trainer = Trainer(settings, client, versions, stored, reports)
@@ -90,21 +96,26 @@ class Running:
         stream = SampleStream(self.client, max_entries=1000, idempotency_ttl_s=60)
         await stream.append([trained(number) for number in numbers], None)
 
+    def events(self, kind: str) -> list[dict[str, Any]]:
+        return [e for e in read_jsonl(self.folder / "events.jsonl") if e["kind"] == kind]
+
     async def told(self, kind: str, times: int = 1) -> dict[str, Any]:
         """The n-th event of a kind, when it comes."""
-        for _ in range(600):
-            found = [e for e in read_jsonl(self.folder / "events.jsonl") if e["kind"] == kind]
-            if len(found) >= times:
-                return found[times - 1]
-            await asyncio.sleep(0.05)
-        raise AssertionError(f"no {kind}: {read_jsonl(self.folder / 'events.jsonl')}")
 
-    async def consumed(self) -> None:
-        for _ in range(600):
-            if await self.client.xlen(STREAM) == 0:
-                return
-            await asyncio.sleep(0.05)
-        raise AssertionError("the stream is not consumed")
+        async def event() -> dict[str, Any] | None:
+            found = self.events(kind)
+            return found[times - 1] if len(found) >= times else None
+
+        told: dict[str, Any] = await eventually(event, kind)
+        return told
+
+    async def consumed(self, left: int = 0) -> None:
+        """Return when that many entries are left in the stream."""
+
+        async def only_those() -> bool:
+            return bool(await self.client.xlen(STREAM) == left)
+
+        await eventually(only_those, f"a stream of {left} entries")
 
 
 @asynccontextmanager
@@ -112,11 +123,11 @@ async def running(settings: TrainerSettings, client: Redis) -> AsyncIterator[Run
     made = Running(settings, client)
     task = asyncio.create_task(made.trainer.run())
     try:
-        await made.told("started")
+        await made.told("started", made.starts + 1)
         yield made
     finally:
         made.trainer.stop()
-        await asyncio.wait_for(task, 30)
+        await asyncio.wait_for(task, LATE_S)
 
 
 def trained(number: int) -> Sample:
@@ -366,13 +377,14 @@ async def test_rejected_versions_are_published_with_reasons_and_after_some_it_pa
         assert run.store.aliases(NAME).candidate is None
         state = run.trainer.state
         assert (state.parent, state.updates) == (1, 0)
-        await asyncio.sleep(1.2)
+        await run.consumed(40 - 18)
+        await asyncio.sleep(0.5)  # it might go on
         left = await client.xlen(STREAM)
         assert left == 40 - 18
         assert len(read_jsonl(run.folder / "updates.jsonl")) == 6
     settings = trainer_settings(home, redis_server.url, learning_rate=3.0, max_rejections=2)
     async with running(settings, client) as run:
-        await asyncio.sleep(1.2)
+        await asyncio.sleep(0.5)
         assert await client.xlen(STREAM) == left  # a restart is no reason to go on
     resumed = trainer_settings(
         home, redis_server.url, learning_rate=3.0, max_rejections=2, resume=True
@@ -432,10 +444,11 @@ async def test_redis_wiped_is_rebuilt_from_the_store_and_numbers_are_not_given_t
         await run.consumed()
         await client.flushall()
         await run.feed(*range(9, 18))
-        for _ in range(600):
-            if len(run.store.versions(NAME)) == 3:
-                break
-            await asyncio.sleep(0.05)
+
+        async def three() -> bool:
+            return len(run.store.versions(NAME)) == 3
+
+        await eventually(three, "a third version")
         await run.consumed()
         board = await run.registry.board()
     assert run.store.versions(NAME) == [1, 2, 3]
@@ -510,19 +523,31 @@ def test_a_second_trainer_takes_over_from_a_stopped_one_which_then_ends(
 async def test_a_second_trainer_waits_for_the_first_or_until_it_is_stopped(
     home: Path, redis_server: RedisServer, client: Redis
 ) -> None:
-    settings = trainer_settings(home, redis_server.url)
+    settings = trainer_settings(home, redis_server.url, lease_ttl_s=6.0)
     async with running(settings, client) as first:
         others = [Running(settings, client) for _ in range(2)]
         tasks = [asyncio.create_task(other.trainer.run()) for other in others]
-        await asyncio.sleep(1.5 * settings.lease_ttl_s)
+        await renewed(client)
         assert await client.get(LEASE) == "1"
         others[0].trainer.stop()
-        await asyncio.wait_for(tasks[0], 10)
+        await asyncio.wait_for(tasks[0], LATE_S)
         assert await client.get(LEASE) == "1"
     await first.told("started", times=2)
     assert await client.get(LEASE) == "2"
     others[1].trainer.stop()
-    await asyncio.wait_for(tasks[1], 30)
+    await asyncio.wait_for(tasks[1], LATE_S)
+
+
+async def renewed(client: Redis) -> None:
+    """Return when the lease has been given more time."""
+    left_ms = await client.pttl(LEASE)
+
+    async def more() -> bool:
+        nonlocal left_ms
+        before_ms, left_ms = left_ms, await client.pttl(LEASE)
+        return bool(left_ms > before_ms)
+
+    await eventually(more, "a renewal")
 
 
 @pytest.mark.anyio
@@ -550,7 +575,7 @@ async def test_a_trainer_that_is_stopped_does_not_wait_for_redis(
     redis_server.kill()
     run.trainer.stop()
     with pytest.raises(DependencyError):
-        await asyncio.wait_for(task, 20)
+        await asyncio.wait_for(task, LATE_S)
 
 
 def _updates(home: Path) -> Path:
@@ -564,13 +589,13 @@ def _state(home: Path) -> dict[str, Any]:
 
 
 async def has_promotion(run: Running, state: PromotionState, version: int = 2) -> Board:
-    for _ in range(600):
+    async def board() -> Board | None:
         board = await run.registry.board()
         found = board.promotion if board else None
-        if board and found and (found.state, found.version) == (state, version):
-            return board
-        await asyncio.sleep(0.05)
-    raise AssertionError("no promotion")
+        return board if found and (found.state, found.version) == (state, version) else None
+
+    promoted: Board = await eventually(board, f"a promotion of {version}")
+    return promoted
 
 
 async def serve(run: Running, version: int, *, by_person: bool) -> None:

