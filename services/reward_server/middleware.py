@@ -43,6 +43,8 @@ _NO_WORK = OPEN_ROUTES | {
 _NATIVE_SCORING = frozenset({"/v1/score", "/v1/strength", "/v1/contrastive", "/v1/best-of-n"})
 SCORING_ROUTES = _NATIVE_SCORING | DIALECTS.keys() - {"/info", "/seed_session"}
 _WRITING_ROUTES = frozenset({"/v1/samples", "/v1/baselines", "/v1/baselines/delete"})
+# What a key over its rate is answered there, its route says, once it has read whose body it is.
+_SHARED_WITH_OTHERS = frozenset({"/v1/score"})
 _PREFIX = re.compile(r"/([kmq])/([^/]+)(/.*)")
 _MAX_PREFIXES = 8
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
@@ -65,11 +67,12 @@ class Gateway:
         scope, key, request.state.pins = _take_prefixes(scope)
         request.state.pins += _other_pins(scope, request)
         request.state.dialect = DIALECTS.get(scope["path"])
+        request.state.over_rate = None
         structlog.contextvars.bind_contextvars(request_id=request.state.request_id)
         answer = _Answer(send, request, self._runtime)
         started_s = time.monotonic()
         try:
-            await self._admit(scope["path"], f"Bearer {key}" if key else _authorization(request))
+            await self._admit(request, scope["path"], f"Bearer {key}" if key else None)
         except AssayError as error:
             self._runtime.metrics.errors.labels(kind_of(error).slug).inc()
             await refusal(error, request)(scope, receive, answer.send)
@@ -78,9 +81,14 @@ class Gateway:
         finally:
             self._observe(scope, answer.status, time.monotonic() - started_s)
 
-    async def _admit(self, path: str, authorization: str | None) -> None:
+    async def _admit(self, request: Request, path: str, authorization: str | None) -> None:
         if path not in OPEN_ROUTES:
-            await self._check_key(path, authorization)
+            try:
+                await self._check_key(path, authorization or request.headers.get("authorization"))
+            except RateLimitedError as error:
+                if path not in _SHARED_WITH_OTHERS:
+                    raise
+                request.state.over_rate = error
         if path not in _NO_WORK:
             self._runtime.check_ready()
 
@@ -105,7 +113,7 @@ class Gateway:
         if counted:
             self._runtime.begin_request()
         try:
-            if scope["path"] in SCORING_ROUTES:
+            if scope["path"] in SCORING_ROUTES and not scope["state"]["over_rate"]:
                 await self._score(scope, receive, answer)
             else:
                 await self._app(scope, self._bounded(scope, receive), answer.send)
@@ -211,10 +219,6 @@ def _other_pins(scope: Scope, request: Request) -> list[str]:
     """The versions named in query and header."""
     query = parse_qs(scope["query_string"].decode("latin-1"))
     return query.get("model", []) + request.headers.getlist("x-assay-model")
-
-
-def _authorization(request: Request) -> str | None:
-    return request.headers.get("authorization")
 
 
 def _needed_scope(path: str) -> KeyScope | None:

@@ -11,10 +11,11 @@ import torch
 from rich.console import Console
 
 from assay.errors import DataError
-from reproduction.cells import Adapted, Cells
+from reproduction.cells import Cells
 from reproduction.metarm.data import CHECKPOINTS, START, read_data
 from reproduction.metarm.grid import Grid, specs
 from reproduction.metarm.report import write_report
+from reproduction.metarm.results import AdaptedCell
 from reproduction.metarm.scales import SCALES, VARIANTS, Scale
 from tiny_models import save_family
 
@@ -62,7 +63,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def grid(scale: Scale, data: Path, out: Path, console: Console | None = None) -> Grid:
-    cells = Cells(out / "cells" / scale.name)
+    cells = Cells(out / "cells" / scale.name, AdaptedCell)
     quiet = console or Console(quiet=True)
     return Grid(scale, read_data(data), cells, out / "work", "cpu", quiet)
 
@@ -93,10 +94,9 @@ def test_a_stopped_run_goes_on_and_ends_in_a_report(
     after = {path.name: path.stat().st_mtime_ns for path in folder.iterdir()}
     assert before.items() <= after.items()
     assert len(after) == len(list(specs(tiny)))
-    cells = Cells(folder)
+    cells = Cells(folder, AdaptedCell)
     found = [cells.read(f"fold0-seed0-{variant.name}") for variant in VARIANTS]
     results = [cell.result for cell in found if cell is not None]
-    assert all(isinstance(result, Adapted) for result in results)
     assert len({result.model_dump_json() for result in results}) == len(VARIANTS)
     text = (tmp_path / "README.md").read_text()
     assert f"{len(after)} of {len(after)} cells" in text
@@ -111,7 +111,7 @@ def test_the_same_cell_has_the_same_result_wherever_it_is_run(
     results = []
     for folder in (tmp_path / "one", tmp_path / "two"):
         grid(tiny, data, folder).run([name])
-        cell = Cells(folder / "cells" / tiny.name).read(name)
+        cell = Cells(folder / "cells" / tiny.name, AdaptedCell).read(name)
         assert cell is not None
         results.append(cell.result)
 

@@ -12,11 +12,12 @@ import torch
 from rich.console import Console
 
 from assay.errors import DataError
-from reproduction.cells import Cells, Detection
+from reproduction.cells import Cells
 from reproduction.grid import Grid
 from reproduction.noise import read_pairs
 from reproduction.plan import specs
 from reproduction.report import write_report
+from reproduction.results import Detection, NoiseCell
 from reproduction.scales import SCALES, Candidate, Scale
 from tiny_models import save_family
 
@@ -65,7 +66,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def grid(scale: Scale, data: Path, out: Path, console: Console | None = None) -> Grid:
-    cells, table = Cells(out / "cells" / scale.name), read_pairs(data, scale)
+    cells, table = Cells(out / "cells" / scale.name, NoiseCell), read_pairs(data, scale)
     return Grid(scale, table, cells, out / "work", "cpu", console or Console(quiet=True))
 
 
@@ -81,7 +82,7 @@ class Stopped(Console):
 
 
 def results(scale: Scale, out: Path) -> dict[str, object]:
-    cells = [Cells(out / "cells" / scale.name).read(spec.name) for spec in specs(scale)]
+    cells = [Cells(out / "cells" / scale.name, NoiseCell).read(spec.name) for spec in specs(scale)]
     return {cell.cell: cell.result for cell in cells if cell is not None}
 
 
@@ -140,7 +141,7 @@ def test_the_report_shows_what_was_run_and_what_is_missing(
     monkeypatch.setitem(SCALES, "smoke", tiny)
     grid(tiny, data, tmp_path).run(["*-bt", "rate40-*-strength", "rate40-fold0-flip*"])
 
-    write_report(tmp_path, "smoke")
+    write_report(tmp_path, tiny)
 
     text = (tmp_path / "README.md").read_text()
     assert "| `smoke` | 7 of 12 |" in text
@@ -151,7 +152,7 @@ def test_the_report_shows_what_was_run_and_what_is_missing(
 
 
 def test_a_report_without_cells_says_so(tmp_path: Path) -> None:
-    write_report(tmp_path, "cpu")
+    write_report(tmp_path, SCALES["cpu"])
 
     text = (tmp_path / "README.md").read_text()
     assert "| `cpu` | 0 of 57 |" in text

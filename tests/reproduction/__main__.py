@@ -1,58 +1,21 @@
-"""`python -m reproduction`: run the cells that are missing, then write the report."""
+"""`python -m reproduction`: flip labels, find them, train despite them."""
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
-from typing import Annotated
-
-import datasets
-import torch
-import typer
-from rich.console import Console
-
-from assay.errors import AssayError, DataError
 from reproduction.cells import Cells
 from reproduction.grid import Grid
 from reproduction.noise import read_pairs
 from reproduction.report import write_report
-from reproduction.scales import SCALES
-from reward_trainer.fit.progress import quieten_libraries
+from reproduction.results import NoiseCell
+from reproduction.runner import Place, command
+from reproduction.scales import SCALES, Scale
 
 
-def main(
-    scale: Annotated[str, typer.Option(help=" | ".join(SCALES))],
-    out: Annotated[Path, typer.Option(help="Folder for cells, README.md and plots.")],
-    data: Annotated[Path, typer.Option(envvar="ASSAY_DATA", help="Folder of pairs.")] = Path(
-        "../shared/data"
-    ),
-    only: Annotated[list[str] | None, typer.Option(help="Cells by name, * for any.")] = None,
-    report_only: Annotated[bool, typer.Option(help="Run nothing.")] = False,
-    device: Annotated[str, typer.Option(help="`auto` = cuda if there is one.")] = "auto",
-    threads: Annotated[int, typer.Option(min=1, help="Of torch.")] = 2,
-) -> None:
-    """Flip labels, find them, train despite them; cells that were run are not run again."""
-    quieten_libraries()
-    datasets.disable_progress_bars()
-    torch.set_num_threads(threads)
-    try:
-        _run(scale, out, data, only or [], report_only, device)
-    except AssayError as error:
-        typer.echo(f"reproduction: {error.detail}", err=True)
-        raise typer.Exit(2) from None
-    typer.echo(out / "README.md")
-
-
-def _run(name: str, out: Path, data: Path, only: list[str], report_only: bool, device: str) -> None:
-    if name not in SCALES:
-        raise DataError(f"no scale {name!r}: there is {', '.join(SCALES)}")
-    scale, cells = SCALES[name], Cells(out / "cells" / name)
-    if not report_only:
-        table = read_pairs(data, scale)
-        console = Console(stderr=True, width=None if sys.stderr.isatty() else 120)
-        Grid(scale, table, cells, out / "work" / name, device, console).run(only)
-    write_report(out, name)
+def grid(scale: Scale, place: Place) -> Grid:
+    cells = Cells(place.cells, NoiseCell)
+    table = read_pairs(place.data, scale)
+    return Grid(scale, table, cells, place.work, place.device, place.console)
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    command("Flip labels, find them, train despite them.", SCALES, grid, write_report, threads=2)

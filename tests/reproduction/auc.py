@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from reproduction.cells import Detection
 from reproduction.draws import Array, Draws
+from reproduction.results import Detection
 from reward_trainer.evaluate.statistics import Estimate, divided
 
 ENSEMBLE, MEMBER, LENGTH, GRAPH = "ensemble mean", "one member", "log length", "pair graph"

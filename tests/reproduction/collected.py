@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from reproduction.cells import Adapted, Cell, Cells, Detection, Recovery
+from reproduction.cells import Cells
 from reproduction.plan import Spec, config_digest, specs
+from reproduction.results import Detection, NoiseCell, Recovery
 from reproduction.scales import BASELINE, Candidate, Scale
 
 
@@ -20,17 +21,17 @@ class Collected:
         DataError: a file is damaged.
     """
 
-    def __init__(self, scale: Scale, cells: Cells) -> None:
+    def __init__(self, scale: Scale, cells: Cells[Detection | Recovery]) -> None:
         self.scale = scale
         self.specs = specs(scale)
-        self._cells: dict[str, Cell] = {}
+        self._cells: dict[str, NoiseCell] = {}
         for spec in self.specs:
             cell = cells.read(spec.name)
             if cell is not None and cell.config == config_digest(scale, spec):
                 self._cells[spec.name] = cell
 
     @property
-    def run(self) -> list[Cell]:
+    def run(self) -> list[NoiseCell]:
         return list(self._cells.values())
 
     def count(self, rate: float, candidate: Candidate | None) -> int:
@@ -57,5 +58,5 @@ class Collected:
     def _results(self, rate: float, candidate: Candidate | None) -> Iterable[Detection | Recovery]:
         for fold in range(self.scale.folds):
             cell = self._cells.get(Spec(rate, fold, candidate).name)
-            if cell is not None and not isinstance(cell.result, Adapted):
+            if cell is not None:
                 yield cell.result

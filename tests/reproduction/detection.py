@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 
 from assay.errors import DataError
 from assay.models.reward_model import RewardModel
-from reproduction.cells import Detection
 from reproduction.noise import FLIPPED, ROOT
 from reproduction.pair_graph import pair_graph_differences
+from reproduction.results import Detection
 from reproduction.training import QUIET, Training
 from reward_trainer.fit.recipe import Recipe
 from reward_trainer.preferences.formats import COLUMNS, plain

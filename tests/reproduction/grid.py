@@ -1,29 +1,28 @@
-"""The cells of a scale and how each is run."""
+"""How each cell of label noise is run."""
 
 from __future__ import annotations
 
-import hashlib
 import json
 import shutil
-from collections.abc import Callable, Sequence
-from fnmatch import fnmatch
+from collections.abc import Callable
 from pathlib import Path
 
 import datasets
 from rich.console import Console
 
-from assay.errors import DataError
-from reproduction.cells import Cell, Cells, Detection, Recovery
+from reproduction.cells import Cell, Cells, digest
 from reproduction.detection import detect
 from reproduction.noise import Fold, make_fold
 from reproduction.plan import Spec, config_digest, specs
 from reproduction.recovery import recover
+from reproduction.results import Detection, Recovery
+from reproduction.runner import Runner
 from reproduction.scales import Scale
 from reproduction.training import Training
 from reward_trainer.fit.trunk_cache import TrunkCache
 
 
-class Grid:
+class Grid(Runner[Spec, Detection | Recovery]):
     """Runs the cells of a scale.
 
     Args:
@@ -39,55 +38,30 @@ class Grid:
         self,
         scale: Scale,
         table: datasets.Dataset,
-        cells: Cells,
+        cells: Cells[Detection | Recovery],
         work: Path,
         device: str,
         console: Console,
     ) -> None:
-        self._scale, self._table, self._cells = scale, table, cells
-        self._work, self._device, self._console = work, device, console
+        super().__init__(specs(scale), cells, console)
+        self._scale, self._table = scale, table
+        self._work, self._device = work, device
         self._trunk = TrunkCache(work / "trunk")
         self._folds: dict[tuple[float, int], Fold] = {}
         self._digests: dict[tuple[float, int], str] = {}
 
-    def run(self, only: Sequence[str] = ()) -> None:
-        """Run the cells that are missing or were run with another configuration.
+    def digests(self, spec: Spec) -> tuple[str, str]:
+        return config_digest(self._scale, spec), self._data_digest(spec)
 
-        Args:
-            only: shell patterns of their names; none = all.
-
-        Raises:
-            DataError: no cell has such a name, or a cell cannot be run or written.
-        """
-        wanted = [
-            spec
-            for spec in specs(self._scale)
-            if not only or any(fnmatch(spec.name, pattern) for pattern in only)
-        ]
-        if not wanted:
-            example = specs(self._scale)[0].name
-            raise DataError(f"no cell is called {' or '.join(only)}; {example} is one")
-        try:
-            for number, spec in enumerate(wanted, start=1):
-                cell = self._cell(spec)
-                spent = f"{cell.minutes:.1f} min" if cell.minutes >= 0.1 else "under 0.1 min"
-                self._console.print(f"{number} of {len(wanted)}: {spec.name}, {spent}")
-        finally:
-            self._trunk.close()
-
-    def _cell(self, spec: Spec) -> Cell:
-        config, data = config_digest(self._scale, spec), self._data_digest(spec)
-        kept = self._cells.read(spec.name)
-        if kept is not None and (kept.config, kept.data) == (config, data):
-            return kept
-        folder = self._work / f"{spec.name}-{config}-{data}"
-        cell = self._cells.run(spec.name, config, data, self._work_of(spec, folder))
-        shutil.rmtree(folder, ignore_errors=True)
+    def cell(self, spec: Spec) -> Cell[Detection | Recovery]:
+        cell = super().cell(spec)
+        shutil.rmtree(self._folder(spec), ignore_errors=True)
         return cell
 
-    def _work_of(self, spec: Spec, folder: Path) -> Callable[[], Detection | Recovery]:
+    def work_of(self, spec: Spec) -> Callable[[], Detection | Recovery]:
         """What a cell does; the cells that it reads are run first, on their own time."""
-        fold, training = self._fold(spec), Training(folder, self._device, self._trunk)
+        fold = self._fold(spec)
+        training = Training(self._folder(spec), self._device, self._trunk)
         if spec.candidate is None:
             recipe, folds = self._scale.strength_recipe, self._scale.inner_folds
             return lambda: detect(fold.train, recipe, folds, training)
@@ -95,8 +69,14 @@ class Grid:
         strength = self._strength(spec) if recipe.objective.denoises else None
         return lambda: recover(fold, recipe, strength, training)
 
+    def close(self) -> None:
+        self._trunk.close()
+
+    def _folder(self, spec: Spec) -> Path:
+        return self._work / "-".join((spec.name, *self.digests(spec)))
+
     def _strength(self, spec: Spec) -> Detection:
-        result = self._cell(spec.strength).result
+        result = self.cell(spec.strength).result
         assert isinstance(result, Detection)
         return result
 
@@ -110,6 +90,5 @@ class Grid:
         key = spec.rate, spec.fold
         if key not in self._digests:
             fold = self._fold(spec)
-            rows = json.dumps([fold.train.to_dict(), fold.test.to_dict()])
-            self._digests[key] = hashlib.sha256(rows.encode()).hexdigest()[:16]
+            self._digests[key] = digest(json.dumps([fold.train.to_dict(), fold.test.to_dict()]))
         return self._digests[key]

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from dataclasses import dataclass, replace
 from typing import Any
 
+from reproduction.cells import digest
 from reproduction.scales import Candidate, Scale
 from reward_trainer.fit.recipe import Recipe
 
@@ -56,7 +56,7 @@ def config_digest(scale: Scale, spec: Spec) -> str:
         config["recipe"] = _training_of(recipe)
         if recipe.objective.denoises:
             config["strength"] = config_digest(scale, spec.strength)
-    return hashlib.sha256(json.dumps(config, sort_keys=True).encode()).hexdigest()[:16]
+    return digest(json.dumps(config, sort_keys=True))
 
 
 def _training_of(recipe: Recipe) -> dict[str, Any]:

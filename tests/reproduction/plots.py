@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from reproduction.auc import DETECTORS, Detector
-from reproduction.cells import Detection
+from reproduction.results import Detection
 from reproduction.shares import Row
 from reward_trainer.evaluate.statistics import Estimate
 from reward_trainer.preferences.writing import replacing

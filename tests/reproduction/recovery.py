@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from reproduction.cells import Detection, Recovery
 from reproduction.noise import FLIPPED, ROOT, Fold
+from reproduction.results import Detection, Recovery
 from reproduction.training import QUIET, Training
 from reward_trainer.evaluate.statistics import right
 from reward_trainer.fit.recipe import Recipe

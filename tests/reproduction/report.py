@@ -9,7 +9,8 @@ from reproduction.auc import compare_detectors
 from reproduction.cells import Cells
 from reproduction.collected import Collected
 from reproduction.plots import detection_plot, recovery_plot, save, strength_plot
-from reproduction.scales import BASELINE, SCALES, Candidate
+from reproduction.results import NoiseCell
+from reproduction.scales import BASELINE, SCALES, Candidate, Scale
 from reproduction.shares import Row, choices, fixed, rows
 from reward_trainer.evaluate.statistics import Estimate
 from reward_trainer.preferences.writing import replacing
@@ -56,7 +57,7 @@ this file anew.
 """
 
 
-def write_report(out: Path, shown: str) -> None:
+def write_report(out: Path, shown: Scale) -> None:
     """Write README.md and the plots of a scale.
 
     Args:
@@ -66,8 +67,12 @@ def write_report(out: Path, shown: str) -> None:
     Raises:
         DataError: a cell is damaged, or a file cannot be written.
     """
-    found = {name: Collected(scale, Cells(out / "cells" / name)) for name, scale in SCALES.items()}
-    lines = [_ABOUT, *_scales(found), *_tables(found[shown], out), _RUNNING.format(scale=shown)]
+    found = {
+        name: Collected(scale, Cells(out / "cells" / name, NoiseCell))
+        for name, scale in SCALES.items()
+    }
+    tables = _tables(found[shown.name], out)
+    lines = [_ABOUT, *_scales(found), *tables, _RUNNING.format(scale=shown.name)]
     with replacing(out / "README.md") as file:
         file.write(("\n".join(lines).rstrip() + "\n").encode())
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from reproduction.cells import Recovery
 from reproduction.draws import Array, Draws
+from reproduction.results import Recovery
 from reproduction.scales import BASELINE, Candidate
 from reward_trainer.evaluate.statistics import Estimate, divided
 

@@ -12,7 +12,8 @@
 | | anything else | Assay |
 | `/v1/rerank` | | vLLM or SGLang, by the setting `rerank_reply` |
 
-Before the body is read, `/v1/score` is Assay's own path: a key over its rate is 429 there.
+A key over its rate is 429 on `/v1/score` if the body is Assay's, and 503 if it is of another
+system, at once: a request that waited there would hold up the switch to another version.
 """
 
 from __future__ import annotations
@@ -158,11 +159,10 @@ class _ScoreRoute(StrictJSONRoute):
 
         async def by_body(request: Request) -> Response:
             strict = StrictJSONRequest(request.scope, request.receive)
-            dialect = score_dialect(await _parsed(strict))
-            if dialect is None:
-                return await native(strict)
-            strict.state.dialect = dialect
-            return await others[dialect](strict)
+            strict.state.dialect = dialect = score_dialect(await _parsed(strict))
+            if strict.state.over_rate:
+                raise strict.state.over_rate
+            return await (native if dialect is None else others[dialect])(strict)
 
         return by_body
 

@@ -6,7 +6,8 @@ reward functions. A completion without a score is None, and TRL leaves it out.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import groupby
 from statistics import fmean
 from typing import Any, Protocol
@@ -40,8 +41,7 @@ class AssayReward:
         self, *, label_column: str = "label", eos_token_id: int | None = None, **settings: Any
     ) -> None:
         self._rewarder = Rewarder(reward_settings(**settings))
-        self._label_column = label_column
-        self._eos_token_id = eos_token_id
+        self._rows = _Rows(label_column, eos_token_id)
 
     def __call__(
         self,
@@ -67,12 +67,9 @@ class AssayReward:
         Raises:
             AssayError: no rewards, why, and what to do about it.
         """
-        labels = columns.get(self._label_column)
-        finished = _finished(completion_ids, self._eos_token_id)
-        asked = list(_groups(prompts, completions, labels, finished, trainer_state))
+        asked = self._rows.groups(prompts, completions, completion_ids, trainer_state, columns)
         results = self._rewarder.reward(asked) if asked else []
-        _log(results, log_metric, log_extra)
-        return _rewards(results)
+        return _logged(results, log_metric, log_extra)
 
     def close(self) -> None:
         """Close the connections."""
@@ -86,8 +83,7 @@ class AsyncAssayReward:
         self, *, label_column: str = "label", eos_token_id: int | None = None, **settings: Any
     ) -> None:
         self._rewarder = AsyncRewarder(reward_settings(**settings))
-        self._label_column = label_column
-        self._eos_token_id = eos_token_id
+        self._rows = _Rows(label_column, eos_token_id)
 
     async def __call__(
         self,
@@ -100,54 +96,56 @@ class AsyncAssayReward:
         **columns: Any,
     ) -> list[float | None]:
         """See `AssayReward.__call__`."""
-        labels = columns.get(self._label_column)
-        finished = _finished(completion_ids, self._eos_token_id)
-        asked = list(_groups(prompts, completions, labels, finished, trainer_state))
+        asked = self._rows.groups(prompts, completions, completion_ids, trainer_state, columns)
         results = await self._rewarder.reward(asked) if asked else []
-        _log(results, log_metric, log_extra)
-        return _rewards(results)
+        return _logged(results, log_metric, log_extra)
 
     async def aclose(self) -> None:
         """Close the connections of this event loop."""
         await self._rewarder.aclose()
 
 
-def _groups(
-    prompts: Sequence[Text],
-    completions: Sequence[Text],
-    labels: Sequence[Any] | None,
-    finished: Sequence[bool] | None,
-    state: TrainerState | None,
-) -> Iterator[Asked]:
-    """The completions of equal prompts in a row, together."""
-    step = None if state is None else state.global_step
-    for _, rows in groupby(range(len(completions)), key=lambda row: prompts[row]):
-        first, *rest = rows
-        own = slice(first, first + 1 + len(rest))
-        yield Asked(
-            prompts[first],
-            completions[own],
-            labels=None if labels is None else labels[own],
-            finished=None if finished is None else finished[own],
-            step=step,
-        )
+@dataclass(frozen=True)
+class _Rows:
+    """How the rows of a batch become groups."""
+
+    label_column: str
+    eos_token_id: int | None
+
+    def groups(
+        self,
+        prompts: Sequence[Text],
+        completions: Sequence[Text],
+        completion_ids: Sequence[Sequence[int]] | None,
+        state: TrainerState | None,
+        columns: Mapping[str, Any],
+    ) -> list[Asked]:
+        """The completions of equal prompts in a row, together."""
+        labels, finished = columns.get(self.label_column), self._finished(completion_ids)
+        asked = []
+        for _, rows in groupby(range(len(completions)), key=lambda row: prompts[row]):
+            first, *rest = rows
+            own = slice(first, first + 1 + len(rest))
+            group = Asked(
+                prompts[first],
+                completions[own],
+                labels=None if labels is None else labels[own],
+                finished=None if finished is None else finished[own],
+                step=None if state is None else state.global_step,
+            )
+            asked.append(group)
+        return asked
+
+    def _finished(self, completion_ids: Sequence[Sequence[int]] | None) -> list[bool] | None:
+        if completion_ids is None or self.eos_token_id is None:
+            return None
+        return [len(ids) > 0 and ids[-1] == self.eos_token_id for ids in completion_ids]
 
 
-def _finished(
-    completion_ids: Sequence[Sequence[int]] | None, eos_token_id: int | None
-) -> list[bool] | None:
-    if completion_ids is None or eos_token_id is None:
-        return None
-    return [len(ids) > 0 and ids[-1] == eos_token_id for ids in completion_ids]
-
-
-def _rewards(results: Sequence[Rewarded]) -> list[float | None]:
-    return [reward for result in results for reward in result.rewards]
-
-
-def _log(
+def _logged(
     results: Sequence[Rewarded], log_metric: LogMetric | None, log_extra: LogExtra | None
-) -> None:
+) -> list[float | None]:
+    """The rewards, once what is known beside them is in the log."""
     std = [value for result in results for value in result.std or ()]
     known = [value for value in std if value is not None]
     if log_metric is not None and results:
@@ -156,3 +154,4 @@ def _log(
         log_metric("assay/std", fmean(known))
     if log_extra is not None and std:
         log_extra("assay_std", std)
+    return [reward for result in results for reward in result.rewards]

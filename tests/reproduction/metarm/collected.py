@@ -6,9 +6,10 @@ from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 
-from reproduction.cells import Adapted, Cell, Cells, Ranked, Separated
+from reproduction.cells import Cells
 from reproduction.metarm.estimates import Measure
 from reproduction.metarm.grid import config_digest, specs
+from reproduction.metarm.results import Adapted, AdaptedCell, Ranked, Separated
 from reproduction.metarm.scales import VARIANTS, Scale, Variant
 
 Table = Sequence[tuple[str, float, float]]
@@ -26,10 +27,10 @@ class Collected:
         DataError: a file is damaged.
     """
 
-    def __init__(self, scale: Scale, cells: Cells) -> None:
+    def __init__(self, scale: Scale, cells: Cells[Adapted]) -> None:
         self.scale = scale
         self.expected = 0
-        found: dict[tuple[int, int, str], Cell] = {}
+        found: dict[tuple[int, int, str], AdaptedCell] = {}
         for spec in specs(scale):
             self.expected += 1
             cell = cells.read(spec.name)
@@ -45,9 +46,7 @@ class Collected:
         ]
 
     def result(self, variant: Variant, seed: int, fold: int) -> Adapted:
-        result = self._results[seed, fold, variant.name]
-        assert isinstance(result, Adapted)
-        return result
+        return self._results[seed, fold, variant.name]
 
     def ranked(self, variant: Variant, part: Callable[[Adapted], Ranked]) -> Measure:
         """Pairs ranked right; one model a seed, each topic in the fold or folds that have it."""

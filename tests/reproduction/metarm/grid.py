@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from fnmatch import fnmatch
 from pathlib import Path
 
 from rich.console import Console
 
-from assay.errors import DataError
-from reproduction.cells import Adapted, Cells
+from reproduction.cells import Cells, digest
 from reproduction.metarm.data import Data, Fold, make_fold
 from reproduction.metarm.measuring import measure
 from reproduction.metarm.models import Bench, Model, adapt
+from reproduction.metarm.results import Adapted
 from reproduction.metarm.scales import VARIANTS, Scale, Variant
+from reproduction.runner import Runner
 from reward_trainer.fit.trunk_cache import TrunkCache
 
 # Goes up when the same configuration would give other numbers.
@@ -53,7 +52,7 @@ def config_digest(scale: Scale, spec: Spec) -> str:
         "recipe": scale.recipe.model_dump(mode="json"),
         "rule": None if spec.variant.rule is None else _options(scale, spec),
     }
-    return hashlib.sha256(json.dumps(config, sort_keys=True).encode()).hexdigest()[:16]
+    return digest(json.dumps(config, sort_keys=True))
 
 
 def _options(scale: Scale, spec: Spec) -> object:
@@ -61,7 +60,7 @@ def _options(scale: Scale, spec: Spec) -> object:
     return scale.rule_options(spec.variant.rule).model_dump(mode="json")
 
 
-class Grid:
+class Grid(Runner[Spec, Adapted]):
     """Runs the cells of a scale.
 
     Args:
@@ -74,46 +73,34 @@ class Grid:
     """
 
     def __init__(
-        self, scale: Scale, data: Data, cells: Cells, work: Path, device: str, console: Console
+        self,
+        scale: Scale,
+        data: Data,
+        cells: Cells[Adapted],
+        work: Path,
+        device: str,
+        console: Console,
     ) -> None:
-        self._scale, self._cells, self._console = scale, cells, console
+        super().__init__(list(specs(scale)), cells, console)
+        self._scale = scale
         self._bench = Bench(scale, work, device, TrunkCache(work / "trunk"))
         self._last: tuple[tuple[int, int], Model] | None = None
         self._folds = [make_fold(data, scale, fold) for fold in range(scale.folds)]
 
-    def run(self, only: Sequence[str] = ()) -> None:
-        """Run the cells that are missing or were run with another configuration.
+    def digests(self, spec: Spec) -> tuple[str, str]:
+        return config_digest(self._scale, spec), _data_digest(self._folds[spec.fold])
 
-        Args:
-            only: shell patterns of their names; none = all.
+    def work_of(self, spec: Spec) -> Callable[[], Adapted]:
+        def work() -> Adapted:
+            fold, model = self._folds[spec.fold], self._model(spec)
+            model.reset()
+            adapt(model, self._bench, fold, spec.variant, spec.seed)
+            return measure(model, fold)
 
-        Raises:
-            DataError: no cell has such a name, or a cell cannot be run or written.
-        """
-        every = list(specs(self._scale))
-        wanted = [s for s in every if not only or any(fnmatch(s.name, p) for p in only)]
-        if not wanted:
-            raise DataError(f"no cell is called {' or '.join(only)}; {every[0].name} is one")
-        try:
-            for number, spec in enumerate(wanted, start=1):
-                minutes = self._run(spec)
-                self._console.print(f"{number} of {len(wanted)}: {spec.name}, {minutes:.2f} min")
-        finally:
-            self._bench.trunk.close()
+        return work
 
-    def _run(self, spec: Spec) -> float:
-        fold = self._folds[spec.fold]
-        config, data = config_digest(self._scale, spec), _data_digest(fold)
-        kept = self._cells.read(spec.name)
-        if kept is not None and (kept.config, kept.data) == (config, data):
-            return kept.minutes
-        return self._cells.run(spec.name, config, data, lambda: self._work(spec)).minutes
-
-    def _work(self, spec: Spec) -> Adapted:
-        fold, model = self._folds[spec.fold], self._model(spec)
-        model.reset()
-        adapt(model, self._bench, fold, spec.variant, spec.seed)
-        return measure(model, fold)
+    def close(self) -> None:
+        self._bench.trunk.close()
 
     def _model(self, spec: Spec) -> Model:
         """The base model; that of the last cell is kept."""
@@ -125,5 +112,4 @@ class Grid:
 
 def _data_digest(fold: Fold) -> str:
     pairs = [pair.key for part in (fold.train, fold.original, fold.shifted) for pair in part]
-    rows = json.dumps([pairs, {**fold.meta}, {**fold.measured}])
-    return hashlib.sha256(rows.encode()).hexdigest()[:16]
+    return digest(json.dumps([pairs, {**fold.meta}, {**fold.measured}]))

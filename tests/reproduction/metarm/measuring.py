@@ -9,9 +9,9 @@ import torch
 from numpy.typing import NDArray
 
 from assay.objectives import normalised_separation
-from reproduction.cells import Adapted, Ranked, Separated
 from reproduction.metarm.data import Fold, Group
 from reproduction.metarm.models import Model
+from reproduction.metarm.results import Adapted, Ranked, Separated
 from reward_trainer.evaluate.statistics import right
 from reward_trainer.fit.pairs import Pair
 

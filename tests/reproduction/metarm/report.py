@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
-from reproduction.cells import Adapted, Cells, Ranked, Separated
+from reproduction.cells import Cells
 from reproduction.metarm.collected import Collected
 from reproduction.metarm.data import CHECKPOINTS, END_GROUPS, START, TOPIC_GROUPS
 from reproduction.metarm.estimates import Measure, estimate
+from reproduction.metarm.results import Adapted, AdaptedCell, Ranked, Separated
 from reproduction.metarm.scales import NONE, VANILLA, VARIANTS, Scale, Variant
 from reward_trainer.evaluate.statistics import Estimate
 from reward_trainer.preferences.writing import replacing
@@ -57,7 +58,7 @@ def write_report(out: Path, scale: Scale) -> None:
     Raises:
         DataError: a cell is damaged, or the file cannot be written.
     """
-    collected = Collected(scale, Cells(out / "cells" / scale.name))
+    collected = Collected(scale, Cells(out / "cells" / scale.name, AdaptedCell))
     lines = [_ABOUT, *_setting(collected), _DESIGN]
     if len(collected.seeds) == 1:
         lines.append("One seed is complete: the intervals hold no spread over seeds.")

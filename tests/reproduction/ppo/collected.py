@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ppo_worker.settings import RewardMode
-from reproduction.cells import Cell, Cells, Optimised
+from reproduction.cells import Cells
+from reproduction.ppo.results import Optimised, OptimisedCell
 from reproduction.ppo.scales import MODES, Scale, specs
 
 Array = NDArray[np.float64]
@@ -58,19 +59,19 @@ class Collected:
         cells: where they are.
     """
 
-    def __init__(self, scale: Scale, cells: Cells) -> None:
+    def __init__(self, scale: Scale, cells: Cells[Optimised]) -> None:
         self.expected = len(list(specs(scale)))
         self._kept = [(s, cell) for s in specs(scale) if (cell := cells.read(s.name)) is not None]
 
     @property
-    def cells(self) -> list[Cell]:
+    def cells(self) -> list[OptimisedCell]:
         return [cell for _, cell in self._kept]
 
     @cached_property
     def curves(self) -> dict[RewardMode, list[Curve]]:
         """By mode, of the seeds that were run in every mode."""
         found = {
-            mode: {s.seed: Curve.of(s.seed, _optimised(c)) for s, c in self._kept if s.mode == mode}
+            mode: {s.seed: Curve.of(s.seed, c.result) for s, c in self._kept if s.mode == mode}
             for mode in MODES
         }
         seeds = sorted(set.intersection(*(set(own) for own in found.values())))
@@ -84,14 +85,9 @@ class Collected:
     @property
     def prompts(self) -> int:
         """On which policies are measured."""
-        return len(_optimised(self.cells[0]).prompts)
+        return len(self.cells[0].result.prompts)
 
     @property
     def shared_kl(self) -> float:
         """The highest KL that every policy got to."""
         return min(float(curve.kl.max()) for own in self.curves.values() for curve in own)
-
-
-def _optimised(cell: Cell) -> Optimised:
-    assert isinstance(cell.result, Optimised)
-    return cell.result

@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from fnmatch import fnmatch
-from itertools import groupby
+from collections.abc import Callable
+from contextlib import ExitStack
+from functools import cached_property
 from pathlib import Path
 
 from rich.console import Console
 
-from assay.errors import DataError
 from ppo_worker.settings import DEMO
-from reproduction.cells import Cells, Optimised
+from reproduction.cells import Cells, digest
 from reproduction.ppo.gold import Gold
 from reproduction.ppo.proxy import make_proxy
+from reproduction.ppo.results import Optimised
 from reproduction.ppo.runs import read_by_gold, train_policy
 from reproduction.ppo.scales import Scale, Spec, specs
+from reproduction.runner import Runner
 from serving import free_port, started
 
 # Goes up when the same configuration would give other numbers.
@@ -33,68 +32,52 @@ def config_digest(scale: Scale, spec: Spec) -> str:
         "scale": scale.model_dump(mode="json", exclude={"seeds"}),
         "demo": DEMO,
     }
-    return hashlib.sha256(json.dumps(config, sort_keys=True).encode()).hexdigest()[:16]
+    return digest(json.dumps(config, sort_keys=True))
 
 
-class Grid:
-    """Runs the cells of a scale.
+class Grid(Runner[Spec, Optimised]):
+    """Runs the cells of a scale; those of a seed ask the same server.
 
     Args:
         scale: sizes.
         cells: where results are kept.
         work: folder for proxies and runs, which a stopped one goes on with.
-        threads: of torch in the policy's process.
         console: gets a line per cell.
     """
 
-    def __init__(
-        self, scale: Scale, cells: Cells, work: Path, threads: int, console: Console
-    ) -> None:
-        self._scale, self._cells, self._work = scale, cells, work
-        self._threads, self._console = threads, console
+    def __init__(self, scale: Scale, cells: Cells[Optimised], work: Path, console: Console) -> None:
+        super().__init__(list(specs(scale)), cells, console)
+        self._scale, self._work, self._server = scale, work, ExitStack()
+        self._served: tuple[int, str] | None = None
 
-    def run(self, only: Sequence[str] = ()) -> None:
-        """Run the cells that are missing or were run with another configuration.
+    @cached_property
+    def _gold(self) -> Gold:
+        return Gold()
 
-        Args:
-            only: shell patterns of their names; none = all.
+    def digests(self, spec: Spec) -> tuple[str, str]:
+        return config_digest(self._scale, spec), ""
 
-        Raises:
-            DataError: no cell has such a name, or a run failed.
-        """
-        every = list(specs(self._scale))
-        wanted = [s for s in every if not only or any(fnmatch(s.name, p) for p in only)]
-        if not wanted:
-            raise DataError(f"no cell is called {' or '.join(only)}; {every[0].name} is one")
-        missing = [spec for spec in wanted if not self._is_kept(spec)]
-        if missing:
-            gold = Gold()
-            for seed, own in groupby(missing, key=lambda spec: spec.seed):
-                home = self._work / f"seed{seed}"
-                make_proxy(self._scale, seed, gold, home)
-                with self._served(home) as url:
-                    for spec in own:
-                        self._run(spec, url, gold)
-
-    def _is_kept(self, spec: Spec) -> bool:
-        kept = self._cells.read(spec.name)
-        return kept is not None and kept.config == config_digest(self._scale, spec)
-
-    def _run(self, spec: Spec, url: str, gold: Gold) -> None:
-        config = config_digest(self._scale, spec)
-        run = self._work / "runs" / f"{spec.name}-{config}"
+    def work_of(self, spec: Spec) -> Callable[[], Optimised]:
+        run = self._work / "runs" / f"{spec.name}-{config_digest(self._scale, spec)}"
+        url = self._url(spec.seed)
 
         def work() -> Optimised:
-            train_policy(self._scale, spec, url, run, self._threads)
-            return read_by_gold(run, gold)
+            train_policy(self._scale, spec, url, run)
+            return read_by_gold(run, self._gold)
 
-        cell = self._cells.run(spec.name, config, "", work)
-        self._console.print(f"{spec.name}: {cell.minutes:.2f} min")
+        return work
 
-    @contextmanager
-    def _served(self, home: Path) -> Iterator[str]:
-        """The proxy behind `assay up`; the gold model is not on that machine's server."""
-        argv = ["assay", "up", "--home", str(home), "--model", self._scale.training["model"]]
-        with started(argv, free_port(), home) as server:
+    def close(self) -> None:
+        self._server.close()
+
+    def _url(self, seed: int) -> str:
+        """The seed's proxy behind `assay up`; the server of another seed is stopped."""
+        if self._served is None or self._served[0] != seed:
+            self.close()
+            home = self._work / f"seed{seed}"
+            make_proxy(self._scale, seed, self._gold, home)
+            argv = ["assay", "up", "--home", str(home), "--model", self._scale.training["model"]]
+            server = self._server.enter_context(started(argv, free_port(), home))
             server.wait_ready()
-            yield server.url
+            self._served = seed, server.url
+        return self._served[1]

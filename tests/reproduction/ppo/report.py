@@ -14,6 +14,7 @@ from reproduction.plots import save
 from reproduction.ppo.collected import Collected, Curve
 from reproduction.ppo.gold import GOLD
 from reproduction.ppo.plots import gain_plot
+from reproduction.ppo.results import OptimisedCell
 from reproduction.ppo.scales import Scale
 from reward_trainer.preferences.writing import replacing
 
@@ -56,7 +57,7 @@ def write_report(out: Path, scale: Scale) -> None:
     Raises:
         DataError: a cell is damaged, or the file cannot be written.
     """
-    collected = Collected(scale, Cells(out / "cells" / scale.name))
+    collected = Collected(scale, Cells(out / "cells" / scale.name, OptimisedCell))
     lines = [_ABOUT.format(gold=GOLD), _setting(collected, scale)]
     if collected.seeds:
         lines += [_design(collected, scale), *_findings(collected), *_tables(collected)]

@@ -7,15 +7,16 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from assay.errors import DataError
 from ppo_worker.metrics import EVALUATIONS, Evaluation, read_rows
-from reproduction.cells import Optimised
 from reproduction.ppo.gold import Gold
+from reproduction.ppo.results import Optimised
 from reproduction.ppo.scales import Scale, Spec
 
 
-def train_policy(scale: Scale, spec: Spec, url: str, run: Path, threads: int) -> None:
+def train_policy(scale: Scale, spec: Spec, url: str, run: Path) -> None:
     """Run `assay ppo --demo`; what a stopped run has left is gone on with.
 
     Raises:
@@ -28,7 +29,7 @@ def train_policy(scale: Scale, spec: Spec, url: str, run: Path, threads: int) ->
         "policy-name": f"seed{spec.seed}",  # its baselines, which the modes share
         "url": url,
         "run": run,
-        "torch-threads": threads,
+        "torch-threads": torch.get_num_threads(),
     }
     argv = ["assay", "ppo", "--demo", "--no-post-samples"]
     argv += [f"--{name}={value}" for name, value in flags.items()]

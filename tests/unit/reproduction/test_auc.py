@@ -15,7 +15,7 @@ from reproduction.auc import (
     compare_detectors,
     resampled_auc,
 )
-from reproduction.cells import Detection
+from reproduction.results import Detection
 
 
 def test_weighted_auc_is_that_of_pairs_repeated_by_the_weights_of_their_roots() -> None:

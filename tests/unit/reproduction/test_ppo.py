@@ -9,10 +9,11 @@ from random import Random
 import numpy as np
 import pytest
 
-from reproduction.cells import Cells, Optimised
+from reproduction.cells import Cells
 from reproduction.ppo.collected import Curve
 from reproduction.ppo.proxy import label
 from reproduction.ppo.report import write_report
+from reproduction.ppo.results import Optimised, OptimisedCell
 from reproduction.ppo.scales import SCALES, specs
 
 NAN = float("nan")
@@ -60,7 +61,7 @@ def test_a_curve_is_read_where_the_kl_first_gets_there() -> None:
 
 
 def test_the_report_compares_modes_at_the_end_and_at_a_shared_kl(tmp_path: Path) -> None:
-    cells = Cells(tmp_path / "cells" / SCALE.name)
+    cells = Cells(tmp_path / "cells" / SCALE.name, OptimisedCell)
     gains = {"score": 1.0, "contrastive": 3.0, "lcb": 2.0}
     for spec in specs(SCALE):
         if spec.name == "seed2-lcb":

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from reproduction.cells import Recovery
+from reproduction.results import Recovery
 from reproduction.scales import BASELINE, Candidate
 from reproduction.shares import ANY, choices, choose, fixed, rows
 

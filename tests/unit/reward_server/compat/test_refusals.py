@@ -172,6 +172,24 @@ def test_keys_are_asked_for_and_may_stand_in_the_path() -> None:
 
 
 @pytest.mark.anyio
+async def test_a_key_over_its_rate_is_503_in_shape_on_every_route() -> None:
+    settings = toy_settings(keys="one:score:1", compat_wait_s=0.0)
+    async with serving(settings) as http:
+        assert (await http.post("/k/one/classify", json={"input": "a"})).status_code == 200
+        for path, body, shape in ROUTES:
+            reply = await http.post(f"/k/one{path}", json=body)
+            assert reply.status_code == 503, path
+            assert int(reply.headers["retry-after"]) >= 1
+            if path not in ("/classify", "/rerank"):  # whose they are, the body says
+                assert "1 requests a minute" in message(reply, shape)
+        native = {"groups": [{"prompt": "q", "completions": ["a"]}]}
+        for body in (native, {}, {"groups": 3}):
+            reply = await http.post("/k/one/v1/score", json=body)
+            assert reply.status_code == 429
+            assert reply.headers["content-type"] == "application/problem+json"
+
+
+@pytest.mark.anyio
 async def test_a_full_queue_is_waited_for_and_then_503() -> None:
     scorer, running, gate = ToyScorer(), threading.Event(), threading.Event()
     settings = toy_settings(max_queue_texts=1, max_request_texts=1, compat_wait_s=0.2)
