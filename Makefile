@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help up test check install format lint types imports wheel unit integration e2e bench test-clients clean
+.PHONY: help up test check install format lint types imports wheel unit integration e2e bench test-clients test-demo clean
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -68,6 +68,9 @@ $(CLIENTS)/%/.installed: tests/clients/%.txt $(INSTALLED)
 	$(CLIENTS)/$*/bin/python -m pip install --quiet --no-deps --requirement $<
 	$(BIN)/python tests/clients/lie_over.py $(CLIENTS)/$*
 	touch $@
+
+test-demo: $(INSTALLED) ## The demo of PPO reaches what it is meant to; takes minutes
+	$(BIN)/pytest -m demo tests/e2e/test_demo.py
 
 bench: $(INSTALLED) ## Measurements of tests/benchmarks; takes minutes
 	$(BIN)/assay bench serve --data $(or $(ASSAY_DATA),../shared/data)/hh_harmless_base_test.jsonl.gz

@@ -13,15 +13,18 @@ RewardMode = Literal["score", "contrastive", "lcb"]
 # What `--demo` changes in the defaults: for a policy of a few million parameters on two CPU cores.
 DEMO: dict[str, Any] = {
     "policy_name": "demo",
+    "reward": "contrastive",
     "steps": 40,
     "critic_steps": 2,
     "prompts_per_step": 16,
     "completions_per_prompt": 4,
     "mini_batch": 32,
     "max_new_tokens": 56,
+    "kl_coef": 0.1,
     "policy_learning_rate": 1e-4,
     "value_learning_rate": 1e-3,
     "evaluate_steps": 10,
+    "held_out_completions": 8,
 }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -72,6 +73,26 @@ class Adapted(BaseModel):
     separated: dict[str, Separated] = Field(description="By set of groups.")
 
 
+class Optimised(BaseModel):
+    """A policy trained against a proxy, measured on held-out prompts on its way.
+
+    Lists have an entry per measurement; the first is the base policy.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    prompts: list[str]
+    steps: list[int]
+    kl: list[float] = Field(description="To the base policy, nats per completion.")
+    length: list[float] = Field(description="Tokens, times the base policy's.")
+    proxy: list[float] = Field(description="Gain by the proxy, in std of the base policy's.")
+    gold: list[list[float]] = Field(description="Mean gold score of each prompt.")
+    gold_std: float = Field(description="Of the base policy's completions.")
+
+
+Result = Detection | Recovery | Adapted | Optimised
+
+
 class Cell(BaseModel):
     """One file."""
 
@@ -83,7 +104,7 @@ class Cell(BaseModel):
     minutes: float
     cpu_minutes: float
     threads: int
-    result: Detection | Recovery | Adapted
+    result: Result
 
 
 class Cells:
@@ -118,20 +139,26 @@ class Cells:
         name: str,
         config: str,
         data: str,
-        work: Callable[[], Detection | Recovery | Adapted],
+        work: Callable[[], Result],
     ) -> Cell:
         """Do a cell's work and keep the result."""
-        start, cpu_start = time.monotonic(), time.process_time()
+        start, cpu_start = time.monotonic(), _cpu_s()
         result = work()
         cell = Cell(
             cell=name,
             config=config,
             data=data,
             minutes=round((time.monotonic() - start) / 60, 3),
-            cpu_minutes=round((time.process_time() - cpu_start) / 60, 3),
+            cpu_minutes=round((_cpu_s() - cpu_start) / 60, 3),
             threads=torch.get_num_threads(),
             result=result,
         )
         with replacing(self.path(name)) as file:
             file.write(cell.model_dump_json().encode() + b"\n")
         return cell
+
+
+def _cpu_s() -> float:
+    """Of this process and of those that it has waited for."""
+    times = os.times()
+    return times.user + times.system + times.children_user + times.children_system

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import signal
 import tempfile
@@ -31,6 +32,7 @@ torch.set_num_threads(1)
 
 _FIRST_MS = 1_700_000_000_000
 _BY_LEASE = {"token", "saves"}  # of the trainers, not of what they did
+_DRAFT = re.compile(r"\.(\d+|aliases\.json)\.[0-9a-f]{8}\.tmp")  # a killed writer may leave it
 
 
 class Outcome(NamedTuple):
@@ -38,6 +40,7 @@ class Outcome(NamedTuple):
 
     state: State
     tensors: dict[str, Any]
+    files: set[str]
     manifests: dict[str, dict[str, Any]]
     aliases: dict[str, Any]
     dead: dict[str, Any]
@@ -87,9 +90,10 @@ class Scene:
         return Outcome(
             state=checkpoint.state,
             tensors=checkpoint.tensors,
+            files={path.name for path in model.iterdir() if not _DRAFT.fullmatch(path.name)},
             manifests={
-                path.parent.name: json.loads(path.read_text())
-                for path in model.glob("*/manifest.json")
+                path.name: json.loads((path / "manifest.json").read_text())
+                for path in model.glob("[0-9]*")
             },
             aliases=json.loads((model / "aliases.json").read_text()),
             dead=dict(self.client.hgetall(DEAD)),  # type: ignore[arg-type]
@@ -181,6 +185,8 @@ def test_the_undisturbed_run_has_seen_everything(undisturbed: Outcome) -> None:
     assert set(state.intake.dead) == {"other schema", "equal completions", "alone"}
     assert len(state.intake.joining.pending) == 1
     assert undisturbed.reserved == set(undisturbed.manifests) - {"1"}
+    others = {"aliases.json", "reserved", "identities", ".lock"}
+    assert undisturbed.files == {*undisturbed.manifests, *others}
 
 
 @pytest.mark.parametrize("point", get_args(CrashPoint))
