@@ -51,6 +51,8 @@ class Stage:
     runs: list[str] = field(default_factory=list)
     environment: dict[str, str] = field(default_factory=dict)
     copies: list[str] = field(default_factory=list)
+    copies_after_runs: list[str] = field(default_factory=list)
+    arguments: list[str] = field(default_factory=list)
     command: list[str] = field(default_factory=list)
     user: str = "root"
 
@@ -70,10 +72,14 @@ def dockerfile() -> dict[str, Stage]:
                 stages[name] = current
             case "RUN":
                 current.runs += [part.strip() for part in rest.split("&&")]
+                current.copies_after_runs = []
+            case "ARG":
+                current.arguments.append(rest)
             case "ENV":
                 current.environment |= dict(part.split("=", 1) for part in rest.split())
             case "COPY":
                 current.copies += rest.split()[:-1]
+                current.copies_after_runs += rest.split()[:-1]
             case "CMD":
                 current.command = json.loads(rest)
             case "USER":

@@ -28,6 +28,8 @@ _OBJECT_STORE_BYTES = (
     80 * 2**20
 )  # nothing that is scored passes through it; Ray's minimum is 75 MiB
 
+_CPU_QUOTA = Path("/sys/fs/cgroup/cpu.max")
+
 COMMON = {
     # One event loop for HTTP and the app: scoring runs in its own thread anyway.
     "RAY_SERVE_RUN_USER_CODE_IN_SEPARATE_THREAD": "0",
@@ -130,7 +132,7 @@ def _local_environment(settings: ServerSettings, ports: PortBlock, folder: Path)
         "RAY_AUTH_TOKEN": secrets.token_hex(32),
         "RAY_worker_niceness": "0",  # Ray's 15 would starve the forward pass on a shared machine
         # Ray gives a worker as many threads as it reserves CPUs, one at least: torch would use one.
-        "OMP_NUM_THREADS": str(max(1, _usable_cores() // replicas)),
+        "OMP_NUM_THREADS": str(max(1, usable_cores() // replicas)),
     }
 
 
@@ -153,16 +155,25 @@ def _private_folder() -> Iterator[Path]:
         yield Path(folder)
 
 
-def _usable_cores() -> int:
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+def usable_cores(quota: Path = _CPU_QUOTA) -> int:
+    """CPUs of this process: those that it may run on, and no more than its container has time on.
+
+    Args:
+        quota: `cpu.max` of the control group: microseconds of CPU, or `max`, and of a period.
+    """
+    affinity = hasattr(os, "sched_getaffinity")
+    cores = len(os.sched_getaffinity(0)) if affinity else os.cpu_count() or 1
+    try:
+        time_us, period_us = quota.read_text().split()
+    except (OSError, ValueError):
+        return cores
+    return cores if time_us == "max" else min(cores, math.ceil(int(time_us) / int(period_us)))
 
 
 def _cores_needed(settings: ServerSettings) -> int:
     """CPUs that Ray shall count: the instance is ours, so what was asked for always fits."""
     replicas = settings.max_replicas or settings.replicas
-    return max(_usable_cores(), math.ceil(replicas * settings.cpus_per_replica))
+    return max(usable_cores(), math.ceil(replicas * settings.cpus_per_replica))
 
 
 def _check_gpus(settings: ServerSettings) -> None:

@@ -46,10 +46,12 @@ SETTINGS = {
     "trainer": {*TrainerSettings.model_fields},
     "ppo_worker": {*PPOSettings.model_fields, *ClientSettings.model_fields},
 }
-OWN = ("reward_server", "reward_server_gpu", "trainer", "trainer_gpu", "ppo_worker")
+OWN = tuple(f"{name}{suffix}" for name in SETTINGS for suffix in ("", "_gpu"))
+MONITORING = ["monitoring"]
 JOBS = {"ppo_worker", "ppo_worker_gpu"}
 IMAGES = {"assay-reward-server": "reward_server", "assay-trainer": "trainer"}
-ON_THE_HOST = {"HOME", "USER", "PIP_NO_CACHE_DIR", "PIP_ROOT_USER_ACTION"}  # of Python and pip
+NOT_OURS = {"HOME", "USER", "PIP_NO_CACHE_DIR", "PIP_ROOT_USER_ACTION", "HF_TOKEN"}
+CPU_TORCH = {"PIP_EXTRA_INDEX_URL": "https://download.pytorch.org/whl/cpu"}
 
 
 @cache
@@ -88,8 +90,31 @@ def test_only_loopback_is_published() -> None:
     assert all(port.startswith("127.0.0.1:") for port in ports)
 
 
+def test_what_is_published_is_the_api_unless_more_is_asked_for() -> None:
+    published = {name for name, service in services().items() if "ports" in service}
+    asked = {name for name, service in services().items() if service.get("profiles") == MONITORING}
+    assert asked == {"prometheus", "grafana"}
+    assert published - asked == {"reward_server", "reward_server_gpu"}
+
+
+def test_redis_shares_its_network_with_server_and_trainer_alone() -> None:
+    sharing = {
+        name for name, service in services().items() if "storage" in service.get("networks", ())
+    }
+    assert sharing == {"redis", "reward_server", "reward_server_gpu", "trainer", "trainer_gpu"}
+    assert "default" not in services()["redis"]["networks"]
+    assert compose(KEYS)["networks"]["storage"] == {"internal": True}
+
+
+def test_no_service_has_rights_that_it_does_without() -> None:
+    for name, service in services().items():
+        assert service["cap_drop"] == ["ALL"], name
+        assert service["security_opt"] == ["no-new-privileges:true"], name
+
+
 def test_every_service_has_limits_and_what_stays_up_is_watched() -> None:
     for name, service in services().items():
+        assert service["logging"]["driver"] == "local", name  # the default one keeps everything
         assert service["deploy"]["resources"]["limits"], name
         assert ("healthcheck" in service) == (name not in JOBS), name
         assert service["restart"] == ("on-failure:5" if name in JOBS else "unless-stopped")
@@ -106,9 +131,9 @@ def test_services_mount_declared_volumes_and_files_of_the_repository() -> None:
 
 def test_compose_names_real_settings() -> None:
     own = {name: service for name, service in services().items() if "build" in service}
-    assert {*OWN, "ppo_worker_gpu"} == set(own)
+    assert set(OWN) == set(own)
     for name, service in own.items():
-        assert are_settings(set(service["environment"]), name), name
+        assert are_settings(set(service["environment"]) - NOT_OURS, name), name
 
 
 @pytest.mark.parametrize("name", OWN)
@@ -117,7 +142,15 @@ def test_a_service_runs_the_command_of_its_image(name: str) -> None:
     target = name.removesuffix("_gpu")
     assert service["build"]["target"] == target
     assert service["command"] == dockerfile()[target].command
-    assert service["image"] == f"assay-{target.replace('_', '-')}:{assay.__version__}"
+    version = assay.__version__ if name.endswith("_gpu") else f"{assay.__version__}-cpu"
+    assert service["image"] == f"assay-{target.replace('_', '-')}:{version}"
+
+
+@pytest.mark.parametrize("name", OWN)
+def test_only_images_for_gpus_have_torch_for_them(name: str) -> None:
+    arguments = services()[name]["build"].get("args", {})
+    assert arguments == ({} if name.endswith("_gpu") else CPU_TORCH)
+    assert set(CPU_TORCH) == set(dockerfile()["base"].arguments)
 
 
 # The Dockerfile
@@ -155,7 +188,7 @@ def test_an_image_is_made_by_commands_that_ci_runs(name: str, tmp_path: Path) ->
 def test_images_run_as_a_user_without_rights_and_name_real_settings() -> None:
     for name, stage in built().items():
         assert stage.user == "10001:10001"
-        variables = set(stage.environment) - ON_THE_HOST
+        variables = set(stage.environment) - NOT_OURS
         assert are_settings(variables, name), name
 
 
@@ -163,7 +196,12 @@ def test_images_are_made_of_files_that_the_build_may_see() -> None:
     ignored = (ROOT / ".dockerignore").read_text().split()
     for source in {source for stage in built().values() for source in stage.copies}:
         assert (ROOT / source).exists()
-        assert f"!{source}" in ignored
+        assert f"!{source.partition('/')[0]}" in ignored
+
+
+def test_a_change_of_code_builds_no_package_anew() -> None:
+    for stage in built().values():
+        assert {"shared", "services"} <= set(stage.copies_after_runs)
 
 
 # Prometheus and Grafana
@@ -193,6 +231,14 @@ def test_every_metric_of_server_and_trainer_is_on_the_dashboard() -> None:
     assert {endings.sub("", name) for name in metrics()} <= {
         endings.sub("", name) for name in shown
     }
+
+
+def test_the_first_warning_of_a_kind_is_an_increase() -> None:
+    registry = CollectorRegistry()
+    TrainerMetrics(registry)
+    for kind in ("meta_gradient_unstable", "score_inflation", "drift"):
+        # For Prometheus, a counter that begins at 1 has never increased.
+        assert registry.get_sample_value("reward_trainer_warnings_total", {"kind": kind}) == 0
 
 
 def test_alerts_are_about_jobs_that_are_scraped() -> None:

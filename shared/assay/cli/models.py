@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import socket
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 from pydantic import Field, SecretStr
 
-from assay.errors import AssayError, ConflictError, NotFoundError
+from assay.cli.refusals import refusing
+from assay.errors import ConflictError, NotFoundError
 from assay.registry.settings import StoreSettings
 
 if TYPE_CHECKING:
@@ -78,7 +77,7 @@ def list_versions(
     """List versions, with aliases and what the gate said."""
     from assay.cli import versions
 
-    with _refusing("list"):
+    with refusing("assay models list"):
         place = _settings(store, home).open_store()
         names = place.names() if name is None else [name]
         rows = [row for each in names for row in versions.rows(place, each)]
@@ -97,7 +96,7 @@ def show(
     """Show one version: where it comes from, and the gate's report rule by rule."""
     from assay.cli import versions
 
-    with _refusing("show"):
+    with refusing("assay models show"):
         place = _settings(store, home).open_store()
         ref = _version(place, model)
         aliases = place.aliases(ref.name).of(ref.version)
@@ -114,7 +113,7 @@ def promote(
     force: Annotated[bool, typer.Option("--force", help="Even if the gate rejected it.")] = False,
 ) -> None:
     """Let a version serve, on every replica of a running server."""
-    with _refusing("promote"), _client(url, key) as client:
+    with refusing("assay models promote"), _client(url, key) as client:
         _follow(client, client.promote(model, swap_when=swap_when, force=force), wait=wait)
 
 
@@ -127,7 +126,7 @@ def rollback(
     swap_when: SwapWhenOption = None,
 ) -> None:
     """Let the previous version serve again."""
-    with _refusing("rollback"), _client(url, key) as client:
+    with refusing("assay models rollback"), _client(url, key) as client:
         _follow(client, client.rollback(name, swap_when=swap_when), wait=wait)
 
 
@@ -141,7 +140,7 @@ def gc(
     redis_url: RedisOption = None,
 ) -> None:
     """Delete old versions, but none with an alias or a lease, nor the parent of an aliased one."""
-    with _refusing("gc"):
+    with refusing("assay models gc"):
         settings = _settings(store, home, redis_url)
         place = settings.open_store()
         in_use = settings.leased(name)
@@ -150,16 +149,6 @@ def gc(
         said = "would delete" if dry_run else "deleted"
         names = ", ".join(f"{name}@{version}" for version in gone)
         typer.echo(f"{said} {names}" if gone else "nothing to delete")
-
-
-@contextlib.contextmanager
-def _refusing(command: str) -> Iterator[None]:
-    """One line and exit code 1 for what goes wrong."""
-    try:
-        yield
-    except AssayError as error:
-        typer.echo(f"assay models {command}: {error.detail}", err=True)
-        raise typer.Exit(1) from None
 
 
 def _settings(

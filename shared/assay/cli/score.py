@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from assay.errors import AssayError
+from assay.cli.refusals import refusing
 
 
 def score(
@@ -20,12 +20,8 @@ def score(
     """Score completions of a prompt with a running server."""
     from assay.client import Client
 
-    try:
-        with Client(url, key=key, model=model, retries=1) as client:
-            reply = client.score_groups([{"prompt": prompt, "completions": completions}])
-    except AssayError as error:
-        typer.echo(f"assay score: {error.detail}", err=True)
-        raise typer.Exit(1) from None
+    with refusing("assay score"), Client(url, key=key, model=model, retries=1) as client:
+        reply = client.score_groups([{"prompt": prompt, "completions": completions}])
     if json:
         typer.echo(reply.model_dump_json(exclude_unset=True))
         return

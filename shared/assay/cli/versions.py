@@ -185,7 +185,7 @@ def _indented(figures: dict[str, Any]) -> str:
 def _print_table(columns: Sequence[str], lines: Iterable[Sequence[str]]) -> None:
     table = Table()
     for column in columns:
-        table.add_column(column, overflow="fold")
+        table.add_column(column, overflow="fold", no_wrap=column == "version")
     for line in lines:
         table.add_row(*map(Text, line))
     Console().print(table)

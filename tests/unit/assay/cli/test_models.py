@@ -70,6 +70,13 @@ def test_the_list_shows_aliases_and_what_the_gate_said(invoke: Invoke) -> None:
     ]
 
 
+def test_a_version_is_shown_whole_on_a_narrow_terminal(
+    invoke: Invoke, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    assert f"│ {DEFAULT_MODEL}@1 │" in invoke("list").output
+
+
 def test_without_a_name_all_models_are_listed(invoke: Invoke, home: Path) -> None:
     done = invoke("list", "--json")
     found = json.loads(done.output)

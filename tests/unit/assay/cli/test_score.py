@@ -10,6 +10,7 @@ from typer.testing import CliRunner
 
 from assay.cli.main import app
 from scripted_server import ScriptedServer, length_scores, problem
+from serving import free_port
 
 
 @pytest.fixture
@@ -45,3 +46,11 @@ def test_an_error_is_one_line_and_exit_code_1() -> None:
         server.close()
     assert done.exit_code == 1
     assert done.output.strip() == "assay score: no such key"
+
+
+def test_without_a_server_it_says_how_to_get_one() -> None:
+    port = free_port()
+    done = CliRunner().invoke(app, ["score", "p", "abc", "--url", f"http://127.0.0.1:{port}"])
+    assert done.exit_code == 1
+    assert f"no answer from 127.0.0.1:{port}" in done.output
+    assert "`assay up`" in done.output
