@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TypeAlias
+
 from pydantic import BaseModel, ConfigDict, Field
 
 from reproduction.cells import Cell
@@ -24,4 +26,4 @@ class Optimised(BaseModel):
     gold_std: float = Field(description="Of the base policy's completions.")
 
 
-OptimisedCell = Cell[Optimised]
+OptimisedCell: TypeAlias = Cell[Optimised]
