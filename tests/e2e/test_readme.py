@@ -155,9 +155,24 @@ def test_own_pairs_are_measured_trained_on_and_compared(tmp_path: Path) -> None:
     assert {"margin", "denoise_flipped"} <= row.keys()
 
 
+def test_the_demo_of_ppo_trains_and_is_drawn(server: Server, tmp_path: Path) -> None:
+    (commands,) = (text for text in SHELL if "assay ppo" in text)
+    short = {
+        "STEPS": 1,
+        "CRITIC_STEPS": 0,
+        "PROMPTS_PER_STEP": 2,
+        "MAX_NEW_TOKENS": 8,
+        "BASELINES": 1,
+    }
+    variables = {f"ASSAY_{name}": str(value) for name, value in short.items()}
+    variables |= {"HOME": str(tmp_path), "ASSAY_URL": server.url, "ASSAY_HELD_OUT_COMPLETIONS": "1"}
+    in_folder(tmp_path, commands, variables)
+    assert "after 1 steps" in (tmp_path / ".assay/ppo/demo/report.html").read_text()
+
+
 def test_every_command_is_covered_here() -> None:
     known = {"/v1/score", "/v1/baselines", "make ", "assay score", "assay fit", "assay denoise"}
-    known |= {"assay models list"}
+    known |= {"assay models list", "assay ppo"}
     assert all(any(word in text for word in known) for text in SHELL)
 
 
