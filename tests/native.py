@@ -13,7 +13,7 @@ def native_score(url: str, prompt: Any, completion: Any, **options: Any) -> dict
     finished = options.pop("finished", None)
     if finished is not None:
         group["finished"] = [finished]
-    reply = httpx.post(f"{url}/v1/score", json={"groups": [group], **options})
+    reply = httpx.post(f"{url}/v1/score", json={"groups": [group], **options}, timeout=60)
     assert reply.status_code == 200, reply.text
     body = reply.json()
     (result,) = body["results"]

@@ -19,7 +19,8 @@ from typing import Any
 import httpx
 import psutil
 
-STARTUP_S = 150.0  # ten seconds on an idle machine
+STARTUP_S = 240.0  # ten seconds on an idle machine
+LATE_S = 120.0  # for anything else: a machine may be busy
 
 
 def free_port() -> int:

@@ -128,7 +128,7 @@ def http_server(app: FastAPI, port: int = 0) -> Iterator[str]:
         thread.start()
         url = f"http://127.0.0.1:{listener.getsockname()[1]}"
         try:
-            while httpx.get(f"{url}/readyz").status_code != 200:
+            while httpx.get(f"{url}/readyz", timeout=60).status_code != 200:
                 pass
             yield url
         finally:

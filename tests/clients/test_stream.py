@@ -30,7 +30,7 @@ PROMPTS, EACH = 8, 4
 
 def samples(server: RedisServer) -> list[tuple[str, Sample]]:
     """What is in the stream, once all is."""
-    ends_s = time.monotonic() + 20
+    ends_s = time.monotonic() + 60
     with redis.Redis(unix_socket_path=str(server.socket)) as client:
         while True:
             entries: Any = client.xrange("assay:samples")

@@ -15,7 +15,7 @@ import psutil
 import pytest
 import redis
 
-from serving import Server, free_port, score_body, started, until
+from serving import LATE_S, Server, free_port, score_body, started, until
 from tiny_models import save_family
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(400)]
@@ -40,16 +40,17 @@ def test_up_serves_keeps_redis_alive_and_killed_leaves_nothing(home: Path, tmp_p
         server.wait_ready()
         (line,) = (line for line in server.output().splitlines() if line.startswith("ready: "))
         assert all(part in line for part in (server.url, "tiny@1", str(home / "redis.sock")))
-        reply = httpx.post(f"{server.url}/v1/score", json=score_body(["good"]))
+        reply = httpx.post(f"{server.url}/v1/score", json=score_body(["good"]), timeout=LATE_S)
         assert reply.json()["model"] == "tiny@1"
 
         with redis.Redis(unix_socket_path=str(home / "redis.sock")) as connection:
             connection.set("kept", "yes")
         first = redis_process(server)
         first.kill()
-        until(lambda: _kept(home), 60, "the data in the new Redis")
+        until(lambda: _kept(home), LATE_S, "the data in the new Redis")
         assert redis_process(server).pid != first.pid
-        assert httpx.post(f"{server.url}/v1/score", json=score_body(["bad"])).status_code == 200
+        reply = httpx.post(f"{server.url}/v1/score", json=score_body(["bad"]), timeout=LATE_S)
+        assert reply.status_code == 200
 
         assert "already uses" in _refused("up", "--home", str(home), cwd=tmp_path)
 
@@ -74,7 +75,7 @@ def test_killed_server_ends_the_command_and_leaves_nothing(home: Path, tmp_path:
         descendants = server.descendants()
         (victim,) = (child for child in descendants if "reward_server" in child.cmdline())
         victim.kill()
-        assert server.process.wait(60) == 1
+        assert server.process.wait(LATE_S) == 1
         assert "signal 9" in server.output()
         server.check_gone(descendants)
 
@@ -93,7 +94,7 @@ def _refused(*words: str, cwd: Path) -> str:
         cwd=cwd,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=LATE_S,
         check=False,
     )
     assert done.returncode == 2

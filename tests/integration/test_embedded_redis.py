@@ -55,7 +55,7 @@ def test_killed_server_comes_back_with_its_data(server: EmbeddedRedis) -> None:
             server.keep_alive(reports.append)
             return server.pid != victim
 
-        until(restarted, 10, "a new server")
+        until(restarted, 60, "a new server")
         server.wait_ready()
         with client(server) as connection:
             assert connection.xlen("samples") == 1

@@ -16,10 +16,10 @@ import psutil
 import pytest
 
 from reward_server.ports import PortBlock, claim_ports
-from serving import free_port, score_body, started, until
+from serving import LATE_S, free_port, score_body, started, until
 from tiny_models import save_family
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(600)]
 
 SCRIPTS = Path(__file__).parents[2] / "deploy" / "ray"
 KEY = {"Authorization": "Bearer key"}
@@ -73,7 +73,7 @@ def node(name: str, *flags: str, folder: Path, **extra: str) -> Iterator[psutil.
         return "Ray runtime started" in log.read_text()
 
     try:
-        until(runs, 150, f"a Ray node; it said: {log.read_text()}")
+        until(runs, LATE_S, f"a Ray node; it said: {log.read_text()}")
         yield psutil.Process(process.pid)
     finally:
         descendants: list[psutil.Process] = []
@@ -96,7 +96,7 @@ def replicas(of: psutil.Process) -> int:
 
 def who_answers(port: int) -> str:
     """The replica behind one request."""
-    reply = httpx.get(f"http://127.0.0.1:{port}/metrics", headers=KEY)
+    reply = httpx.get(f"http://127.0.0.1:{port}/metrics", headers=KEY, timeout=LATE_S)
     (line,) = (line for line in reply.text.splitlines() if line.startswith("reward_server_replica"))
     return line
 
@@ -109,7 +109,7 @@ def wait_for_two(port: int) -> None:
         seen.add(who_answers(port))
         return len(seen) == 2
 
-    until(both, 60, f"two replicas behind {port}")
+    until(both, LATE_S, f"two replicas behind {port}")
 
 
 @dataclass(frozen=True)
@@ -155,9 +155,12 @@ def test_replicas_on_two_nodes_answer_behind_each_of_them(cluster: Cluster, tmp_
         for port in (server.port, cluster.worker_port):
             wait_for_two(port)
             reply = httpx.post(
-                f"http://127.0.0.1:{port}/v1/score", json=score_body(["good"]), headers=KEY
+                f"http://127.0.0.1:{port}/v1/score",
+                json=score_body(["good"]),
+                headers=KEY,
+                timeout=LATE_S,
             )
             assert reply.json()["model"] == "tiny@1"
         server.interrupt()
-        assert server.process.wait(60) == 0
+        assert server.process.wait(LATE_S) == 0
         assert "Traceback" not in server.output()

@@ -16,7 +16,7 @@ import httpx
 import psutil
 import pytest
 
-from serving import Sent, Server, free_port, post, score_body, started, until
+from serving import LATE_S, Sent, Server, free_port, post, score_body, started, until
 from tiny_models import save_family
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(400)]
@@ -51,7 +51,9 @@ def servers(
 def test_two_instances_run_on_one_machine(servers: tuple[Server, Server]) -> None:
     for server, model in zip(servers, ("first@1", "second@1"), strict=True):
         for _ in range(10):
-            reply = httpx.post(f"{server.url}/v1/score", json=score_body(["good", "bad"]))
+            reply = httpx.post(
+                f"{server.url}/v1/score", json=score_body(["good", "bad"]), timeout=LATE_S
+            )
             assert (reply.status_code, reply.json()["model"]) == (200, model)
 
 
@@ -77,7 +79,9 @@ def _connections(process: psutil.Process) -> list[Any]:
 
 def test_large_body_passes_the_ingress(servers: tuple[Server, Server]) -> None:
     reply = httpx.post(
-        f"{servers[0].url}/v1/score", json=score_body(["short"], prompt="x " * 2**19), timeout=60
+        f"{servers[0].url}/v1/score",
+        json=score_body(["short"], prompt="x " * 2**19),
+        timeout=LATE_S,
     )
     assert reply.status_code == 200
     assert reply.json()["results"][0]["truncated"] == [True]
@@ -93,7 +97,7 @@ def test_killed_replica_fails_only_its_own_requests_and_is_replaced(
     stop = threading.Event()
 
     def call(caller: int) -> None:
-        with httpx.Client(base_url=server.url, timeout=60) as client:
+        with httpx.Client(base_url=server.url, timeout=LATE_S) as client:
             number = 0
             while not stop.is_set():
                 number += 1
@@ -103,15 +107,15 @@ def test_killed_replica_fails_only_its_own_requests_and_is_replaced(
     with ThreadPoolExecutor(CALLERS) as pool:
         for caller in range(CALLERS):
             pool.submit(call, caller)
-        until(lambda: len(sent) > 5 * CALLERS, 60, "requests under way")
+        until(lambda: len(sent) > 5 * CALLERS, LATE_S, "requests under way")
         victim = min(before)
         at_kill = len(sent)
         psutil.Process(victim).kill()
         try:
-            until(lambda: len(server.replicas() - {victim}) == 2, 120, "a new replica")
-            until(lambda: len(_replica_ids(server)) == 2, 60, "requests to both replicas")
+            until(lambda: len(server.replicas() - {victim}) == 2, LATE_S, "a new replica")
+            until(lambda: len(_replica_ids(server)) == 2, LATE_S, "requests to both replicas")
             at_end = len(sent)
-            until(lambda: len(sent) > at_end + CALLERS, 60, "answers of both")
+            until(lambda: len(sent) > at_end + CALLERS, LATE_S, "answers of both")
         finally:
             stop.set()
     failed = [number for number, each in enumerate(sent) if each.status != 200]
@@ -120,7 +124,8 @@ def test_killed_replica_fails_only_its_own_requests_and_is_replaced(
 
 
 def _replica_ids(server: Server) -> set[str]:
-    return {httpx.get(f"{server.url}/healthz").json()["replica"] for _ in range(10)}
+    asked = [httpx.get(f"{server.url}/healthz", timeout=LATE_S) for _ in range(10)]
+    return {reply.json()["replica"] for reply in asked}
 
 
 def test_only_replica_killed_comes_back(servers: tuple[Server, Server]) -> None:
@@ -128,8 +133,8 @@ def test_only_replica_killed_comes_back(servers: tuple[Server, Server]) -> None:
     (victim,) = server.replicas()
     psutil.Process(victim).kill()
 
-    with httpx.Client(base_url=server.url, timeout=60) as client:
-        until(lambda: post(client, ["again"]).status == 200, 120, "an answer of the new replica")
+    with httpx.Client(base_url=server.url, timeout=LATE_S) as client:
+        until(lambda: post(client, ["again"]).status == 200, LATE_S, "an answer of the new replica")
     assert server.replicas().isdisjoint({victim})
 
 
@@ -139,7 +144,7 @@ def test_sigterm_under_load_loses_no_accepted_request(servers: tuple[Server, Ser
     sent: list[Sent] = []
 
     def call(caller: int) -> None:
-        with httpx.Client(base_url=server.url, timeout=60) as client:
+        with httpx.Client(base_url=server.url, timeout=LATE_S) as client:
             for number in count():
                 texts = [f"{caller} {number} {index} " + "x" * 200 for index in range(40)]
                 reply = post(client, texts)
@@ -150,11 +155,11 @@ def test_sigterm_under_load_loses_no_accepted_request(servers: tuple[Server, Ser
     with ThreadPoolExecutor(CALLERS) as pool:
         for caller in range(CALLERS):
             pool.submit(call, caller)
-        until(lambda: len(sent) > 2 * CALLERS, 60, "requests under way")
+        until(lambda: len(sent) > 2 * CALLERS, LATE_S, "requests under way")
         server.interrupt(signal.SIGTERM)
         signalled_s = time.monotonic()
-        until(lambda: _readiness(server) in (503, 0), 60, "/readyz to answer 503")
-    assert server.process.wait(120) == 0, server.output()
+        until(lambda: _readiness(server) in (503, 0), LATE_S, "/readyz to answer 503")
+    assert server.process.wait(LATE_S) == 0, server.output()
 
     # Every caller got its answers, and was then refused: at the door, which loses nothing, or
     # by a closed port. A request may leave its caller before the signal and come after it.
@@ -176,6 +181,6 @@ def test_sigterm_under_load_loses_no_accepted_request(servers: tuple[Server, Ser
 
 def _readiness(server: Server) -> int:
     try:
-        return httpx.get(f"{server.url}/readyz").status_code
+        return httpx.get(f"{server.url}/readyz", timeout=LATE_S).status_code
     except httpx.TransportError:
         return 0

@@ -22,7 +22,7 @@ from assay.registry.store import Store
 from assay.schemas.refs import ModelRef, parse_pin
 from redis_server import RedisServer
 from reward_server.bench.versions import draft_copies
-from serving import Server, free_port, score_body, started, until
+from serving import LATE_S, Server, free_port, score_body, started, until
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(400)]
 
@@ -83,7 +83,7 @@ class Load:
     def __enter__(self) -> Load:
         for caller in range(CALLERS):
             self._pool.submit(self._call, caller)
-        until(lambda: len(self.replies) > 2 * CALLERS, 60, "requests under way")
+        until(lambda: len(self.replies) > 2 * CALLERS, LATE_S, "requests under way")
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -94,13 +94,13 @@ class Load:
         """Return when a version has answered."""
         name = f"{NAME}@{version}"
         known = len(self.replies)
-        until(lambda: name in self._names(known), 60, f"an answer of {name}")
+        until(lambda: name in self._names(known), LATE_S, f"an answer of {name}")
 
     def _names(self, since: int) -> set[str | None]:
         return {reply.headers.get("x-assay-model") for _, reply in self.replies[since:]}
 
     def _call(self, caller: int) -> None:
-        with httpx.Client(base_url=self._url, timeout=60) as http:
+        with httpx.Client(base_url=self._url, timeout=LATE_S) as http:
             while not self._stop.is_set():
                 prompt = PROMPTS[(caller + len(self.replies)) % len(PROMPTS)]
                 try:
@@ -160,10 +160,10 @@ def test_a_replica_killed_in_prepare_comes_back_with_the_version_that_serves(
         victim = min(running.replicas())
         begun = client.promote(f"{NAME}@{version}")
         psutil.Process(victim).kill()
-        until(lambda: client.promotion(begun.id).state == "done", 120, "the promotion")
+        until(lambda: client.promotion(begun.id).state == "done", LATE_S, "the promotion")
     with Client(running.url) as client:
-        until(lambda: len(running.replicas() - {victim}) == 2, 120, "a new replica")
-        until(lambda: client.model(NAME).assay.replicas == 2, 60, "both to hold it")
+        until(lambda: len(running.replicas() - {victim}) == 2, LATE_S, "a new replica")
+        until(lambda: client.model(NAME).assay.replicas == 2, LATE_S, "both to hold it")
         names = {client.score("Is it?", ["Yes."]) and client.model(NAME).id for _ in range(20)}
     assert names == {f"{NAME}@{version}"}
     assert load.broken <= CALLERS
@@ -182,5 +182,5 @@ def test_a_damaged_version_is_refused_and_nothing_changes(
     with Client(running.url) as client:
         before = client.model(NAME).id
         with pytest.raises(ConflictError, match="member_3/adapter_model.safetensors differs"):
-            client.promote(f"{NAME}@{folder.name}", wait_s=60)
+            client.promote(f"{NAME}@{folder.name}", wait_s=120)
         assert client.model(NAME).id == before

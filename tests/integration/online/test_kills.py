@@ -115,7 +115,7 @@ def _starts(home: Path) -> int:
 
 def _entries() -> list[dict[str, str]]:
     """Groups, single completions to join, and one of each kind that goes to the dead letter."""
-    groups = [fields(sample(number)) for number in range(36)]
+    groups = [fields(sample(number)) for number in range(29)]
     free = next(prompt for n in range(100) if not is_held_group(prompt := f"three updates {n}"))
     groups.insert(0, fields(sample(50, k=36, prompt=free)))
     words = ["amber and ash", "birch", "cedar wood", "a dogwood"]

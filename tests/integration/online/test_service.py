@@ -55,7 +55,7 @@ from reward_trainer.online.state import State
 from reward_trainer.online.versions import Versions
 from serving import until
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(600)]
 torch.set_num_threads(1)
 
 
@@ -499,13 +499,13 @@ def test_a_second_trainer_takes_over_from_a_stopped_one_which_then_ends(
     trainers = [ForkedTrainer(settings)]
     with redis.Redis(unix_socket_path=str(redis_server.socket)) as client:
         try:
-            until(lambda: client.exists(STREAM), 60, "the first trainer")
+            until(lambda: client.exists(STREAM), 240, "the first trainer")
             for number in range(9):
                 client.xadd(STREAM, fields(trained(number)))
-            until(lambda: len(read_jsonl(_updates(home))) >= 1, 60, "an update")
+            until(lambda: len(read_jsonl(_updates(home))) >= 1, 120, "an update")
             trainers[0].send(signal.SIGSTOP)
             trainers.append(ForkedTrainer(settings))
-            until(lambda: client.xlen(STREAM) == 0, 60, "the second trainer at the end")
+            until(lambda: client.xlen(STREAM) == 0, 120, "the second trainer at the end")
             done = _state(home)
             trainers[0].send(signal.SIGCONT)
             assert trainers[0].wait() == 3
