@@ -29,6 +29,13 @@ def _folder(name: str) -> Path:
     return folder
 
 
+def own_python(client: str) -> Path:
+    """The Python of a client that has an environment of its own."""
+    python = CLIENTS / client / "bin" / "python"
+    assert python.exists(), f"{python} is missing: make test-clients"
+    return python
+
+
 @cache
 def openrlhf_agent() -> Any:
     """The module with `SingleTurnAgentExecutor`."""

@@ -14,7 +14,7 @@ import pytest
 
 from native import native_score
 from readme_examples import example
-from real_clients import CLIENTS
+from real_clients import own_python
 
 pytestmark = pytest.mark.own_environment
 
@@ -25,10 +25,8 @@ COMPLETIONS = ["It is 4.", "Four.", "five"]
 
 def driven(client: str, driver: str, *arguments: str, **variables: str) -> Any:
     """What a driver prints."""
-    python = CLIENTS / client / "bin" / "python"
-    assert python.exists(), f"{python} is missing: make test-clients"
     done = subprocess.run(
-        [python, DRIVERS / driver, *arguments],
+        [own_python(client), DRIVERS / driver, *arguments],
         env={**os.environ, **variables},  # noqa: TID251 - a child's
         capture_output=True,
         text=True,

@@ -3,21 +3,29 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import math
+import os
 import socket
+import statistics
+import subprocess
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 import uvicorn
 from fastapi import FastAPI
+from huggingface_hub import AsyncInferenceClient
 from transformers import PreTrainedTokenizerBase
 
 from assay.integrations.trl import AsyncAssayReward
-from fleet import LATE_S, NAME, Replica, eventually, fleet, offline
-from real_clients import openrlhf_agent, verl, verl_config, verl_data
+from fleet import LATE_S, NAME, Replica, eventually, fleet, offline, publish
+from real_clients import openrlhf_agent, own_python, verl, verl_config, verl_data
 from redis_server import RedisServer
+from toy import toy_scores
 
 pytestmark = [pytest.mark.anyio, pytest.mark.integration]
 
@@ -81,6 +89,18 @@ async def trl_client(address: str) -> AsyncIterator[Call]:
     await reward.aclose()
 
 
+@asynccontextmanager
+async def huggingface_client(address: str) -> AsyncIterator[Call]:
+    client = AsyncInferenceClient(model=f"http://{address}/predict")
+
+    async def call(prompt: str) -> float:
+        (result,) = await client.text_classification(f"{as_messages(prompt)}c")
+        return float(result.score)
+
+    yield call
+    await client.close()
+
+
 def as_messages(prompt: str) -> str:
     """A prompt as the toy reads it, where it came as a chat message."""
     return f"\n\nHuman: {prompt}\n\nAssistant:"
@@ -114,14 +134,18 @@ class Callers:
             self.answers.append((prompt, await call(prompt)))
 
 
+async def promote(replica: Replica, version: int) -> None:
+    path = f"/v1/models/{NAME}@{version}/promote"
+    done = await replica.http.post(path, params={"wait_s": LATE_S, "swap_when": "now"})
+    assert done.status_code == 200, done.text
+
+
 async def promoted_under(callers: Callers, replica: Replica, version: int) -> None:
     """They ask; in the middle a version takes over."""
     running = asyncio.create_task(asyncio.to_thread(callers.run))
     try:
         await more_answers(callers, running)
-        path = f"/v1/models/{NAME}@{version}/promote"
-        done = await replica.http.post(path, params={"wait_s": LATE_S, "swap_when": "now"})
-        assert done.status_code == 200, done.text
+        await promote(replica, version)
         await more_answers(callers, running)
     finally:
         callers.stop()
@@ -145,14 +169,17 @@ async def test_no_client_fails_and_every_score_is_its_versions(
         "openrlhf": openrlhf_client,
         "verl": verl_client(policy, tokenizer),
         "trl": trl_client,
+        "huggingface_hub": huggingface_client,
     }
+    spelled_out = {"verl", "huggingface_hub"}
     async with fleet(redis_server, tmp_path, compat_any_model=True) as replicas:
+        publish(replicas.store, 5)
         replica = await replicas.add()
         async with listening(replica.app) as address:
             for before, (name, make) in enumerate(clients.items(), start=1):
                 callers = Callers(make, address)
                 await promoted_under(callers, replica, before + 1)
-                spelled = as_messages if name == "verl" else str
+                spelled = as_messages if name in spelled_out else str
                 versions = {
                     version_of(spelled(prompt), score, (before, before + 1))
                     for prompt, score in callers.answers
@@ -165,3 +192,60 @@ def version_of(prompt: str, score: float, versions: tuple[int, ...]) -> int:
     by_version = {version: offline(version, prompt, "c") for version in versions}
     (version,) = (v for v, value in by_version.items() if abs(value - score) < 1e-5)
     return version
+
+
+QUESTION = "What is 2 + 2?"
+ANSWERS = [f"answer {number}" for number in range(CALLERS)]
+MATCH = ["It is 4.", "Four."]
+
+
+@pytest.mark.own_environment
+async def test_nor_does_one_that_has_an_environment_of_its_own(
+    redis_server: RedisServer, tmp_path: Path
+) -> None:
+    async with fleet(redis_server, tmp_path) as replicas:
+        replica = await replicas.add()
+        async with listening(replica.app) as address:
+            url = f"http://{address}"
+            for version, kind in ((2, "nemo_gym"), (3, "reward")):
+                call = ("verifiers", "nemo_gym_task.py", url, kind, json.dumps(ANSWERS))
+                rounds = await driven_across(replica, version, url, *call)
+                results = [*zip(ANSWERS * len(rounds), sum(rounds, []), strict=True)]
+                for answer, result in results:
+                    scored_by = int(result["metrics"]["assay_version"])
+                    expected = offline(scored_by, as_messages(QUESTION), answer)
+                    assert result["score"] == pytest.approx(expected, abs=1e-5)
+                seen = {result["metrics"]["assay_version"] for _, result in results}
+                assert seen == {version - 1, version}, kind
+            call = ("tinker", "preference_builder.py", json.dumps(MATCH))
+            rounds = await driven_across(replica, 4, url, *call)
+    # The toy's versions differ by as much for every text: their preferences are the same.
+    better, worse = (toy_scores(f"{as_messages(QUESTION)}{text}".encode(), 3) for text in MATCH)
+    gaps = [a - b for a, b in zip(better, worse, strict=True)]
+    first = statistics.mean(math.tanh(gap / (2 * 2.0)) for gap in gaps)  # T of the toy is 2
+    for rewards in rounds:
+        assert rewards == pytest.approx([first, -first], abs=1e-5)
+
+
+async def driven_across(
+    replica: Replica, version: int, url: str, client: str, driver: str, *arguments: str
+) -> list[Any]:
+    """What a driver prints, round by round, while a version takes over."""
+    process = await asyncio.create_subprocess_exec(
+        own_python(client),
+        Path(__file__).parent / "drivers" / driver,
+        *arguments,
+        "--go-on",
+        env={**os.environ, "ASSAY_URL": url},  # noqa: TID251 - a child's
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        limit=2**20,
+    )
+    assert process.stdin is not None
+    assert process.stdout is not None
+    first = await process.stdout.readline()
+    await promote(replica, version)
+    after = [await process.stdout.readline() for _ in range(3)]
+    rest, _ = await process.communicate()
+    assert process.returncode == 0
+    return [json.loads(line) for line in (first, *after, *rest.splitlines())]

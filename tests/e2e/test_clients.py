@@ -64,7 +64,26 @@ def check(scores: Sequence[float], expected: list[float]) -> None:
 
 
 def test_openrlhf(up: Server, expected: list[float]) -> None:
-    executor = openrlhf_agent().SingleTurnAgentExecutor(f"{up.url}/get_reward")
+    check(asked_at_once(openrlhf_score(f"{up.url}/get_reward")), expected)
+
+
+def test_openrlhf_with_the_contrastive_reward_over_stored_baselines(
+    up: Server, expected: list[float]
+) -> None:
+    baselines = ["I cannot say.", "Ask me something else, will you?"]
+    asked = [{"prompt": chat(question), "completions": baselines} for question in QUESTIONS]
+    with Client(up.url) as client:
+        client.put_baselines([{**each, "policy": "sft"} for each in asked])
+        scored = {
+            question: statistics.mean(score or 0.0 for score in result.scores)
+            for question, result in zip(QUESTIONS, client.score_groups(asked).results, strict=True)
+        }
+    gains = [score - scored[question] for (question, _), score in zip(PAIRS, expected, strict=True)]
+    check(asked_at_once(openrlhf_score(f"{up.url}/q/reward=contrastive/get_reward")), gains)
+
+
+def openrlhf_score(url: str) -> Score:
+    executor = openrlhf_agent().SingleTurnAgentExecutor(url)
 
     async def score(prompt: str, completion: str) -> float:
         start, query = templated(prompt, completion)
@@ -73,7 +92,7 @@ def test_openrlhf(up: Server, expected: list[float]) -> None:
         assert reply["extra_logs"]["assay_std"][0] > 0
         return float(reply["rewards"][0])
 
-    check(asked_at_once(score), expected)
+    return score
 
 
 @pytest.mark.parametrize("engine", ["vllm", "sglang"])

@@ -1,5 +1,6 @@
 """Runs the cells of a grid that are missing, then writes the report; one command for each grid."""
 
+import signal
 import sys
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
@@ -118,7 +119,8 @@ def command(
         scales: by name.
         runner: reads the data of a scale, and runs its cells.
         report: writes README.md and plots into a folder, from the cells that are in `cells` there.
-        threads: of torch, unless the command line says otherwise.
+        threads: of torch, unless the command line says otherwise; a runner reads what it came to
+            from torch.
     """
 
     def main(
@@ -132,6 +134,8 @@ def command(
         device: Annotated[str, typer.Option(help="`auto` = cuda if there is one.")] = "auto",
         threads: Annotated[int, typer.Option(min=1, help="Of torch.")] = threads,
     ) -> None:
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # runs `close`
+        out = out.absolute()
         quieten_libraries()
         datasets.disable_progress_bars()
         torch.set_num_threads(threads)

@@ -53,7 +53,7 @@ async def classify(body: ClassifyBody, request: Request, runtime: Runtime) -> Sc
         _input(name if body.is_single else f"{name}[{i}]", value)
         for i, value in enumerate(body.inputs)
     ]
-    answer, scores = await _score(inputs, None, request, runtime)
+    answer, scores = await _score(inputs, body.model, request, runtime)
     replies = [
         Scored(embedding=[value], meta_info=_meta(answer, i, _id(body, i, request)))
         for i, value in enumerate(scores)

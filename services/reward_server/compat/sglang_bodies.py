@@ -28,6 +28,7 @@ _Ids = Annotated[
 
 
 class _Common(Inbound):
+    model: ModelName | None = None
     rid: _Ids | None = Field(default=None, description="The reply's id, or one for each input.")
     priority: Literal[0] | None = Field(
         default=None, description="There is one queue, without priorities."
@@ -73,7 +74,6 @@ class OpenAIBody(_Common):
 
     model_config = example(input=[_TEXT])
 
-    model: ModelName | None = None
     input: Inputs = Field(description="One text or its token ids, or a list of them.")
     user: str | None = Field(default=None, description="Accepted, and of no effect.")
 
@@ -96,7 +96,6 @@ class ScoreBody(_Common):
     query: TextOrIds
     items: Inputs = Field(description="One text, or a list of texts or of token ids.")
     item_first: bool = Field(default=False, description="True = the item comes before the query.")
-    model: ModelName | None = None
     user: str | None = Field(default=None, description="Accepted, and of no effect.")
     temperature: Annotated[float, Field(ge=1.0, le=1.0)] = 1.0
     label_token_ids: Unsupported = None

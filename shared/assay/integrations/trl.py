@@ -1,17 +1,21 @@
 """Reward functions for TRL's trainers (`GRPOTrainer`, `RLOOTrainer` and what is built on them).
 
 `reward_funcs=AssayReward()`, or `AsyncAssayReward()`, which TRL runs side by side with other
-reward functions. A completion without a score is None, and TRL leaves it out.
+reward functions. A completion without a score is None, which `GRPOTrainer` and `RLOOTrainer` leave
+out since TRL 1.6. Before, and in TRL's experimental trainers, None would be trained on as 0: there
+it is an error.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from importlib import metadata
 from itertools import groupby
 from statistics import fmean
 from typing import Any, Protocol
 
+from assay.errors import ScoringError
 from assay.integrations.groups import Asked, Rewarded, Text
 from assay.integrations.rewarding import AsyncRewarder, Rewarder
 from assay.integrations.settings import reward_settings
@@ -69,7 +73,7 @@ class AssayReward:
         """
         asked = self._rows.groups(prompts, completions, completion_ids, trainer_state, columns)
         results = self._rewarder.reward(asked) if asked else []
-        return _logged(results, log_metric, log_extra)
+        return _rewards(results, trainer_state, log_metric, log_extra)
 
     def close(self) -> None:
         """Close the connections."""
@@ -98,7 +102,7 @@ class AsyncAssayReward:
         """See `AssayReward.__call__`."""
         asked = self._rows.groups(prompts, completions, completion_ids, trainer_state, columns)
         results = await self._rewarder.reward(asked) if asked else []
-        return _logged(results, log_metric, log_extra)
+        return _rewards(results, trainer_state, log_metric, log_extra)
 
     async def aclose(self) -> None:
         """Close the connections of this event loop."""
@@ -142,10 +146,20 @@ class _Rows:
         return [len(ids) > 0 and ids[-1] == self.eos_token_id for ids in completion_ids]
 
 
-def _logged(
-    results: Sequence[Rewarded], log_metric: LogMetric | None, log_extra: LogExtra | None
+def _rewards(
+    results: Sequence[Rewarded],
+    state: TrainerState | None,
+    log_metric: LogMetric | None,
+    log_extra: LogExtra | None,
 ) -> list[float | None]:
-    """The rewards, once what is known beside them is in the log."""
+    """One for each completion; what is known beside them goes into the log."""
+    rewards = [reward for result in results for reward in result.rewards]
+    if None in rewards and state is not None and not _leaves_out(log_metric):
+        raise ScoringError(
+            "no score for a completion, and this trainer would train on 0 in its place: use "
+            "GRPOTrainer or RLOOTrainer of TRL 1.6 or later, or let the server's components hold "
+            "one that always gives a score"
+        )
     std = [value for result in results for value in result.std or ()]
     known = [value for value in std if value is not None]
     if log_metric is not None and results:
@@ -154,4 +168,14 @@ def _logged(
         log_metric("assay/std", fmean(known))
     if log_extra is not None and std:
         log_extra("assay_std", std)
-    return [reward for result in results for reward in result.rewards]
+    return rewards
+
+
+def _leaves_out(log_metric: LogMetric | None) -> bool:
+    """Whether a trainer knows None; those that do not take no metrics either."""
+    return log_metric is not None and _trl_version() >= (1, 6)
+
+
+def _trl_version() -> tuple[int, int]:
+    major, minor = metadata.version("trl").split(".")[:2]
+    return int(major), int(minor)

@@ -16,13 +16,15 @@ An assistant turn without its end token was cut by the token limit: it gets none
 (`<|endoftext|>` is taken for padding). A text that is not recognised, or that does not end in an
 assistant turn, is scored as it stands, like `{"prompt": "", "raw": true}`, and has no baseline.
 Where the prompt comes apart, what follows it is the completion, and a prompt in no template is a
-plain string. Turns of a user that a policy spells there are its own text: they never become part
+plain string; a text may have other white space in it, or composed characters (NFC), as tokenizers
+decode them. Turns of a user that a policy spells there are its own text: they never become part
 of the prompt. A completion that comes apart is whole.
 """
 
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Callable, Iterable, Mapping
 from typing import Literal, NamedTuple
 
@@ -105,15 +107,27 @@ def read(text: str, rules: Rules) -> Reading:
 
 def read_after(prompt: str, text: str, rules: Rules) -> Reading:
     """Split a full text where its prompt ends; like `read` if it begins with another prompt."""
-    start, body = _without_front(prompt), _without_front(text)
-    if not body.startswith(start):  # some tokenizers write a space after BOS
-        shown, body = start.lstrip(" "), body.lstrip(" ")
-        if not body.startswith(shown):
-            return read(text, rules)
-        body = start[: len(start) - len(shown)] + body
-    rest = body[len(start) :]
-    front = start if rules.strip_special_tokens else text[: len(text) - len(rest)]
-    return _split_at(front, rest, rules)
+    start = _without_front(prompt)
+    rest = _rest_after(start, _without_front(text))
+    if rest is None:
+        return read(text, rules)
+    is_shown = not rules.strip_special_tokens and text.endswith(rest)
+    return _split_at(text[: len(text) - len(rest)] if is_shown else start, rest, rules)
+
+
+def _rest_after(start: str, body: str) -> str | None:
+    """What follows a prompt, whatever white space and accents its tokenizer made of it."""
+    if body.startswith(start):
+        return body[len(start) :]
+    start, body = (unicodedata.normalize("NFC", part) for part in (start, body))
+    at = 0
+    for char in "".join(start.split()):
+        while body[at : at + 1].isspace():
+            at += 1
+        if body[at : at + 1] != char:
+            return None
+        at += 1
+    return body[at:].removeprefix(start[len(start.rstrip()) :])
 
 
 def read_apart(prompt: Prompt, completion: Completion, rules: Rules) -> Reading:

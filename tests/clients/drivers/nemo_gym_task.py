@@ -13,6 +13,7 @@ import sys
 from typing import Any
 
 import verifiers.v1 as vf
+from rounds import rounds
 from verifiers.v1.tasksets.nemo_gym.taskset import NeMoGymData, NeMoGymTask, NeMoGymTaskConfig
 from verifiers.v1.tasksets.nemo_gym.toolset import NeMoGymState
 from verifiers.v1.trace import AgentInfo, TraceTask
@@ -59,9 +60,11 @@ async def score(kind: str, url: str, completion: str) -> dict[str, Any]:
 
 
 async def main(url: str, kind: str, completions: list[str]) -> None:
-    asked = (score(kind, url, completion) for completion in completions)
+    async def ask() -> list[dict[str, Any]]:
+        return await asyncio.gather(*(score(kind, url, text) for text in completions))
+
     try:
-        print(json.dumps(await asyncio.gather(*asked)))
+        await rounds(ask)
     except vf.TaskError as error:
         print(json.dumps({"error": str(error)}))
 

@@ -4,7 +4,6 @@ Arguments: completions as JSON. Prints the reward of each as JSON. The policy is
 renderer is one that has the text of a completion for tokens.
 """
 
-# ruff: noqa: T201
 from __future__ import annotations
 
 import asyncio
@@ -13,6 +12,7 @@ import sys
 from types import SimpleNamespace
 from typing import Any
 
+from rounds import rounds
 from tinker_cookbook.rl.preference_envs import (
     PairwisePreferenceGroupBuilder,
     TournamentPattern,
@@ -43,8 +43,11 @@ async def main(completions: list[str]) -> None:
         SimpleNamespace(transitions=[SimpleNamespace(ac=SimpleNamespace(tokens=text))])
         for text in completions
     ]
-    rewards = await builder.compute_group_rewards(trajectories, [])
-    print(json.dumps([reward for reward, _ in rewards]))
+
+    async def ask() -> list[float]:
+        return [reward for reward, _ in await builder.compute_group_rewards(trajectories, [])]
+
+    await rounds(ask)
 
 
 if __name__ == "__main__":

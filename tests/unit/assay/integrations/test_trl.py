@@ -6,11 +6,17 @@ import asyncio
 import pickle
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib import metadata
 from typing import Any
 
 import pytest
 
-from assay.errors import InvalidInputError, ServerUnreachableError, UnauthorizedError
+from assay.errors import (
+    InvalidInputError,
+    ScoringError,
+    ServerUnreachableError,
+    UnauthorizedError,
+)
 from assay.integrations.trl import AssayReward, AsyncAssayReward
 from scripted_server import Answer, Received, ScriptedServer, problem, reply
 
@@ -87,8 +93,40 @@ def test_labels_and_completions_cut_by_the_limit_are_told(serve: Serve, ask: Ask
     assert group["finished"] == [True, False, False]
 
 
+NOT_SCORED = {"scores": [None, 1.5], "std": None, "tokens": [1, 1], "truncated": [False, False]}
+
+
+@pytest.mark.parametrize(
+    ("version", "metrics", "known"),
+    [
+        ("1.6.0", True, True),
+        ("2.0.0.dev0", True, True),
+        ("1.5.1", True, False),
+        ("2.1", False, False),
+    ],
+)
+def test_no_score_is_an_error_in_a_trainer_that_would_make_0_of_it(
+    serve: Serve,
+    ask: Ask,
+    monkeypatch: pytest.MonkeyPatch,
+    version: str,
+    metrics: bool,
+    known: bool,
+) -> None:
+    """TRL 1.5 takes the sum over what is no NaN, and so do SDPO and OnlineDPO, without metrics."""
+    monkeypatch.setattr(metadata, "version", lambda _: version)
+    serve(lambda _: reply({"model": "m@1", "format": "chat", "results": [NOT_SCORED]}))
+    call: dict[str, Any] = {"prompts": ["p", "p"], "completions": ["a", "b"]}
+    call |= {"trainer_state": State(1), "log_metric": print if metrics else None}
+    if known:
+        assert ask({}, **call) == [None, 1.5]
+    else:
+        with pytest.raises(ScoringError, match="TRL 1.6"):
+            ask({}, **call)
+
+
 def test_no_score_is_none(serve: Serve, ask: Ask) -> None:
-    scores = {"scores": [None, 1.5], "std": None, "tokens": [1, 1], "truncated": [False, False]}
+    scores = NOT_SCORED
     serve(lambda _: reply({"model": "toy@7", "format": "chat", "results": [scores]}))
     assert ask({}, prompts=["p", "p"], completions=["a", "b"]) == [None, 1.5]
 

@@ -190,6 +190,20 @@ def test_a_prompt_in_no_template_ends_where_the_client_says() -> None:
 
 
 @pytest.mark.parametrize(
+    ("prompt", "text", "completion"),
+    [
+        ("Cafe\u0301? Say", "<s>Caf\u00e9? Say yes.", " yes."),  # Qwen's tokenizers compose
+        ("Well , is it so ?\n\n", "Well, is it so?\n\n It is.", " It is."),  # GPT-2's tidy up
+        ("a\u00a0b  c:", "a b c: d\u00e9", " d\u00e9"),
+    ],
+)
+def test_what_a_tokenizer_changes_in_a_prompt_does_not_make_the_whole_text_raw(
+    prompt: str, text: str, completion: str
+) -> None:
+    assert read_after(prompt, text, AUTO) == Reading(prompt, completion)
+
+
+@pytest.mark.parametrize(
     "text",
     [
         "",
