@@ -27,7 +27,6 @@ from ppo_worker.policy import LanguageModel, Policy
 from ppo_worker.seeds import seed_for
 from ppo_worker.settings import PPOSettings
 
-
 # Tied to its embeddings, the head of a language model is never missing.
 _OTHERS = "ForSequenceClassification", "ForMaskedLM"
 
