@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
+import jinja2
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
+from safetensors import SafetensorError
 from transformers import (
     AutoModelForCausalLM,
     GenerationConfig,
@@ -24,6 +26,9 @@ from assay.schemas.text import Prompt, as_messages
 from ppo_worker.policy import LanguageModel, Policy
 from ppo_worker.seeds import seed_for
 from ppo_worker.settings import PPOSettings
+
+# Tied to its embeddings, the head of a language model is never missing.
+_OTHERS = "ForSequenceClassification", "ForMaskedLM"
 
 
 @dataclass(frozen=True)
@@ -46,7 +51,7 @@ class Codec:
         """The tokens that a completion of a prompt follows, by the chat template if there is one.
 
         Raises:
-            DataError: it is too long, empty, or needs a chat template that is not there.
+            DataError: it is too long, empty, or nothing for the chat template.
         """
         ids = self._templated(prompt) if self.tokenizer.chat_template else self._plain(prompt)
         if not 0 < len(ids) <= self.limit:
@@ -68,12 +73,17 @@ class Codec:
     def _templated(self, prompt: Prompt) -> list[int]:
         messages = as_messages(prompt)
         begun = messages[-1]["role"] == "assistant"
-        ids = self.tokenizer.apply_chat_template(
-            messages,
-            add_generation_prompt=not begun,
-            continue_final_message=begun,
-            return_dict=False,
-        )
+        try:
+            ids = self.tokenizer.apply_chat_template(
+                messages,
+                add_generation_prompt=not begun,
+                continue_final_message=begun,
+                return_dict=False,
+            )
+        except (jinja2.TemplateError, AttributeError, KeyError, TypeError, ValueError) as error:
+            raise DataError(
+                f"the policy's chat template refuses a prompt: {_first_line(error)}"
+            ) from error
         return list(ids)
 
 
@@ -82,13 +92,15 @@ def load_policy(settings: PPOSettings, location: str) -> tuple[Policy, Codec]:
 
     Raises:
         ModelNotFoundError: nothing is there.
-        ModelLoadError: it does not load, has no end token, or is too short for the settings.
+        ModelLoadError: it does not load, is no whole language model, has no end token, does not
+            fit its tokenizer, or is too short for the settings.
     """
     tokenizer = read_tokenizer(location, LoadOptions())
     model = _read(location, settings)
     ends = _ends(model, tokenizer)
     if not ends:
         raise ModelLoadError(f"{location} has no end token: name one in its tokenizer")
+    _check_vocabulary(model, tokenizer, location)
     pad = tokenizer.pad_token_id
     codec = Codec(
         tokenizer, ends, ends[0] if pad is None else int(pad), _limit(model, tokenizer, settings)
@@ -117,25 +129,56 @@ def save_policy(policy: Policy, codec: Codec, folder: Path) -> None:
     try:
         policy.model.save_pretrained(str(folder))
         codec.tokenizer.save_pretrained(str(folder))
-    except (OSError, RuntimeError) as error:
-        raise DataError(f"{folder} cannot be written: {error}") from error
+    except (OSError, RuntimeError, SafetensorError) as error:
+        raise DataError(f"{folder} cannot be written: {error}; free some disk") from error
 
 
 def _read(location: str, settings: PPOSettings) -> PreTrainedModel:
     # Adapters over a frozen model: its weights may stay small. Weights that learn stay float32.
     small = settings.precision == "bf16" and settings.lora_rank is not None
     try:
-        model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(
+        model, report = AutoModelForCausalLM.from_pretrained(
             location,
             dtype=torch.bfloat16 if small else torch.float32,
             use_safetensors=True,
+            output_loading_info=True,
         )
     except OSError as error:
         raise ModelNotFoundError(f"{location}: {_first_line(error)}") from error
-    except (ValueError, KeyError, ImportError, RuntimeError) as error:
+    except (ValueError, KeyError, ImportError, RuntimeError, SafetensorError) as error:
         raise ModelLoadError(f"{location} does not load: {_first_line(error)}") from error
-    model.eval()  # type: ignore[no-untyped-call]
-    return model
+    _check_whole(model, sorted(report["missing_keys"]), location)
+    model.eval()
+    return cast(PreTrainedModel, model)
+
+
+def _check_whole(model: PreTrainedModel, missing: Sequence[str], location: str) -> None:
+    """Refuse what transformers would fill up with random weights, freeze, or sample NaN from."""
+    if not all(weight.requires_grad for weight in model.parameters()):
+        raise ModelLoadError(
+            f"{location} holds adapters: merge them into their model first (`merge_and_unload`)"
+        )
+    architectures = model.config.architectures or ()
+    if missing or any(name.endswith(_OTHERS) for name in architectures):
+        lacks = f": it has no weights for {', '.join(missing[:3])}" if missing else ""
+        raise ModelLoadError(f"{location} is no causal language model{lacks}")
+    for name, weight in model.named_parameters():
+        if not weight.isfinite().all():
+            raise ModelLoadError(f"{location}: {name} holds numbers that are not finite")
+
+
+def _check_vocabulary(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, location: str
+) -> None:
+    words, highest = (
+        model.get_input_embeddings().weight.shape[0],
+        max(tokenizer.get_vocab().values()),
+    )
+    if highest >= words:
+        raise ModelLoadError(
+            f"{location}: its tokenizer has the id {highest}, and its model {words} words: they do "
+            "not belong together"
+        )
 
 
 def _ends(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> tuple[int, ...]:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -141,16 +142,15 @@ class Journal:
         self.steps.append(record)
         self._step = record.step
         self._write(STEPS, record)
-        for name, value in record.model_dump(exclude={"step"}).items():
-            if isinstance(value, int | float):
-                self._board.add_scalar(f"step/{name}", value, record.step)
+        values = record.model_dump(exclude={"step", "model_version"}, exclude_none=True)
+        self._draw("step", values, record.step)
 
     def evaluation(self, evaluation: Evaluation) -> None:
         """One more measurement on held-out prompts."""
         self.evaluations.append(evaluation)
         self._write(EVALUATIONS, evaluation)
-        for name in ("score", "base_score", "length", "kl"):
-            self._board.add_scalar(f"held_out/{name}", getattr(evaluation, name), evaluation.step)
+        values = evaluation.model_dump(include={"score", "base_score", "length", "kl"})
+        self._draw("held_out", values, evaluation.step)
 
     def warning(self, kind: str, detail: str) -> None:
         """Something that a person should look at."""
@@ -164,7 +164,13 @@ class Journal:
 
     def close(self) -> None:
         """Write what is still to be written."""
-        self._board.close()
+        with _writing(self._folder):
+            self._board.close()
+
+    def _draw(self, group: str, values: Mapping[str, float], step: int) -> None:
+        with _writing(self._folder):
+            for name, value in values.items():
+                self._board.add_scalar(f"{group}/{name}", value, step)
 
     def _kept(self, name: str, kind: type[_Row]) -> list[_Row]:
         """Rows up to the checkpoint; the file is left with those alone."""
@@ -173,17 +179,15 @@ class Journal:
         if path.exists():
             text = "".join(row.model_dump_json() + "\n" for row in rows)
             temporary = path.with_suffix(".tmp")
-            temporary.write_text(text, encoding="utf-8")
-            temporary.replace(path)
+            with _writing(temporary):
+                temporary.write_text(text, encoding="utf-8")
+                temporary.replace(path)
         return rows
 
     def _write(self, name: str, row: BaseModel) -> None:
         path = self._folder / name
-        try:
-            with path.open("a", encoding="utf-8") as lines:
-                lines.write(row.model_dump_json() + "\n")
-        except OSError as error:
-            raise DataError(f"{path} cannot be written: {error.strerror}") from error
+        with _writing(path), path.open("a", encoding="utf-8") as lines:
+            lines.write(row.model_dump_json() + "\n")
 
 
 def read_rows(path: Path, kind: type[_Row]) -> list[_Row]:
@@ -192,11 +196,14 @@ def read_rows(path: Path, kind: type[_Row]) -> list[_Row]:
     A last line that breaks off was being written when the worker was killed: it is left out.
 
     Raises:
-        DataError: another line is no such row.
+        DataError: it cannot be read, or another line is no such row.
     """
     if not path.exists():
         return []
-    lines = path.read_text(encoding="utf-8", errors="replace").split("\n")
+    try:
+        lines = path.read_text(encoding="utf-8", errors="replace").split("\n")
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error.strerror}") from error
     rows: list[_Row] = []
     for number, line in enumerate(lines[:-1], start=1):
         try:
@@ -216,4 +223,13 @@ def mean(values: Sequence[float]) -> float:
 def _board(folder: Path, purge_step: int) -> SummaryWriter:
     from torch.utils.tensorboard import SummaryWriter
 
-    return SummaryWriter(str(folder), purge_step=purge_step)
+    with _writing(folder):
+        return SummaryWriter(str(folder), purge_step=purge_step)
+
+
+@contextmanager
+def _writing(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise DataError(f"{path} cannot be written: {error.strerror}; free some disk") from error

@@ -53,7 +53,7 @@ class Policy(nn.Module):
         self.temperature = temperature
         bare = model.get_base_model() if isinstance(model, PeftModel) else model
         self._accepts = frozenset(inspect.signature(bare.forward).parameters)
-        size = model.config.get_text_config().hidden_size
+        size = bare.get_output_embeddings().weight.shape[1]  # of the state that it reads, too
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             last = nn.Linear(size, 1)

@@ -16,7 +16,8 @@ from assay.schemas.base import Inbound
 from assay.schemas.text import Prompt
 from ppo_worker.seeds import generator
 
-_HELD_OUT_SHARE = 0.1
+_HELD_OUT_SHARE, _MOST_HELD_OUT = 0.1, 100
+_JSON_LINES = ".jsonl", ".json"
 _Row = TypeVar("_Row", bound=Inbound)
 
 
@@ -25,7 +26,8 @@ class PromptRow(Inbound):
 
     prompt: Prompt
     split: Literal["train", "held_out"] | None = Field(
-        default=None, description="None in every line = every tenth prompt is held out."
+        default=None,
+        description="None in every line = every tenth prompt is held out, 100 at most.",
     )
 
 
@@ -50,6 +52,11 @@ class Prompts:
         for name in ("train", "held_out"):
             if not getattr(self, name):
                 raise DataError(f"there are no {name} prompts: at least one is needed")
+
+    @property
+    def parts(self) -> tuple[Sequence[Prompt], Sequence[Prompt]]:
+        """Both."""
+        return self.train, self.held_out
 
     def batch(self, size: int, seed: int, step: int) -> list[Prompt]:
         """The prompts of a step, from 1 on: a function of seed and step alone.
@@ -76,7 +83,7 @@ class Prompts:
 
 
 def read_prompts(path: Path, seed: int) -> Prompts:
-    """Read prompts: one a line, or, where the name ends in `.jsonl`, one JSON object a line.
+    """Read prompts: one a line, or, where the name ends in `.json(l)`, one JSON object a line.
 
     Args:
         path: UTF-8; empty lines are left out.
@@ -92,7 +99,8 @@ def read_prompts(path: Path, seed: int) -> Prompts:
     if len(rows) < 2:
         raise DataError(f"{path} has {len(rows)} prompts: two are needed, one is held out")
     order = torch.randperm(len(rows), generator=generator(seed, "held out", 0)).tolist()
-    held = set(order[: max(1, round(_HELD_OUT_SHARE * len(rows)))])
+    share = max(1, round(_HELD_OUT_SHARE * len(rows)))
+    held = set(order[: min(share, _MOST_HELD_OUT)])  # all of them are measured on, each time
     parts: tuple[list[Prompt], list[Prompt]] = [], []
     for index, row in enumerate(rows):
         parts[index in held].append(row.prompt)
@@ -100,7 +108,7 @@ def read_prompts(path: Path, seed: int) -> Prompts:
 
 
 def read_texts(path: Path) -> list[str]:
-    """Read texts: one a line, or, where the name ends in `.jsonl`, `{"text": ...}` a line.
+    """Read texts: one a line, or, where the name ends in `.json(l)`, `{"text": ...}` a line.
 
     Raises:
         DataError: it cannot be read, a line is wrong, or there is no text.
@@ -123,7 +131,8 @@ def _rows(path: Path, kind: type[_Row], field: str) -> list[_Row]:
         if not line.strip():
             continue
         where = f"line {number} of {path}"
-        fields = _object(line, where) if path.suffix == ".jsonl" else {field: line}
+        is_json = path.suffix.lower() in _JSON_LINES
+        fields = _object(line, where) if is_json else {field: line}
         try:
             rows.append(kind.model_validate(fields))
         except ValidationError as error:

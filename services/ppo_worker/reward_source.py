@@ -14,7 +14,9 @@ from assay.errors import (
     ConflictError,
     DeadlineExceededError,
     DependencyError,
+    NotFoundError,
     RateLimitedError,
+    ScoringError,
     ServerUnreachableError,
     StartupError,
     UnavailableError,
@@ -22,17 +24,20 @@ from assay.errors import (
 from assay.schemas.scoring import ContrastiveResponse, ScoreResponse
 from assay.schemas.text import Prompt
 from ppo_worker.rollout import Rollout
-from ppo_worker.settings import PPOSettings, RewardMode
+from ppo_worker.settings import PPOSettings
 
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.25, 30.0
+_LARGEST = 1e30  # beyond it sums of squares leave the range of floats
 _TOLD = 2  # tries that fail before the wait is told of
 # A version that leaves between two parts of a call is a conflict; the next call gets another one.
+# What stands in front of a server answers 404 while there is none.
 _PASSING = (
     UnavailableError,
     ServerUnreachableError,
     DeadlineExceededError,
     RateLimitedError,
     ConflictError,
+    NotFoundError,
 )
 T = TypeVar("T")
 Tell = Callable[..., None]
@@ -89,9 +94,12 @@ class RewardSource:
 
         Raises:
             StartupError: the server is not there, or has no Redis and needs it.
+            AssayError: it refuses, for `lcb` a model with one member, say.
         """
         try:
             self._client.score(prompt, ["."])
+            if self._settings.reward != "score":
+                self._client.contrastive(prompt, ["."], ["."], **self._contrastive_options)
             if self._settings.post_samples or self._settings.reward != "score":
                 self._client.lookup_baselines(prompt, self._policy)
         except ServerUnreachableError as error:
@@ -108,14 +116,12 @@ class RewardSource:
         Raises:
             AssayError: the server refuses, or was gone for too long.
         """
-        mode = self._settings.reward
-        if mode == "score":
+        if self._settings.reward == "score":
             return self.scores(rollout)
         sent = _requests(rollout, with_finished=True)
-        options = _contrastive_options(mode, self._settings.lcb_k)
         reply = self._insist(
             lambda: self._client.contrastive_groups(
-                [one.group for one in sent], policy=self._policy, **options
+                [one.group for one in sent], policy=self._policy, **self._contrastive_options
             )
         )
         return _contrasted(reply, sent, len(rollout.texts))
@@ -149,6 +155,11 @@ class RewardSource:
         ]
         self._insist(lambda: self._client.put_baselines(items))
 
+    @property
+    def _contrastive_options(self) -> dict[str, Any]:
+        lcb = {"aggregate": "lcb", "lcb_k": self._settings.lcb_k}
+        return lcb if self._settings.reward == "lcb" else {"aggregate": "mean"}
+
     def _insist(self, call: Callable[[], T]) -> T:
         """Do it, if need be when the server is back."""
         ends_s = time.monotonic() + self._settings.wait_s
@@ -156,8 +167,10 @@ class RewardSource:
         while True:
             try:
                 result = call()
-            except _PASSING as error:
-                if time.monotonic() + pause_s > ends_s:
+            except AssayError as error:
+                # A plain one is a 500 or 502 of a server, or of a proxy, that was just breaking up.
+                passing = isinstance(error, _PASSING) or type(error) is AssayError
+                if not passing or time.monotonic() + pause_s > ends_s:
                     raise
                 tries += 1
                 if tries == _TOLD:
@@ -188,10 +201,6 @@ def _requests(rollout: Rollout, with_finished: bool) -> list[_Sent]:
     return sent
 
 
-def _contrastive_options(mode: RewardMode, lcb_k: float) -> dict[str, Any]:
-    return {"aggregate": "lcb", "lcb_k": lcb_k} if mode == "lcb" else {"aggregate": "mean"}
-
-
 def _scored(reply: ScoreResponse, sent: Sequence[_Sent], size: int) -> Rewarded:
     scores, std = _by_row(
         size, [(one.rows, r.scores, r.std) for one, r in zip(sent, reply.results, strict=True)]
@@ -210,11 +219,18 @@ def _by_row(
     size: int,
     parts: Sequence[tuple[Sequence[int], Sequence[float | None], Sequence[float | None] | None]],
 ) -> tuple[list[float | None], list[float | None]]:
-    """Values and spreads of groups in the order of the rollout's rows."""
+    """Values and spreads of groups in the order of the rollout's rows.
+
+    Raises:
+        ScoringError: a value is too large to reckon with.
+    """
     values: list[float | None] = [None] * size
     spreads: list[float | None] = [None] * size
     for rows, own, spread in parts:
         for place, row in enumerate(rows):
             values[row] = own[place]
             spreads[row] = None if spread is None else spread[place]
+    highest = max((abs(value) for value in values if value is not None), default=0.0)
+    if highest > _LARGEST:
+        raise ScoringError(f"the server gave {highest:g}, which is no score to learn from")
     return values, spreads

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import json
 import uuid
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
+from typing import Any
 
 import torch
 from accelerate import Accelerator
 from rich.console import Console
 
 from assay.errors import DataError, StartupError
+from assay.files import sync
+from assay.schemas.text import prompt_digest
 from ppo_worker.baselines import baseline_policy, store_baselines
 from ppo_worker.checkpoint import State, read_checkpoint
 from ppo_worker.learning import Learner
@@ -52,11 +56,15 @@ def train(settings: PPOSettings, console: Console | None) -> Evaluation:
     if settings.torch_threads:
         torch.set_num_threads(settings.torch_threads)
     with _own_folder(settings.folder) as folder, ExitStack() as stack:
-        _same_settings(folder, settings)
+        location, prompts = _task(settings)
         checkpoint = read_checkpoint(folder / _CHECKPOINTS)
+        if checkpoint:
+            _same_run(folder, _identity(settings, prompts))
+        else:
+            _begin_run(folder, _identity(settings, prompts))
         state = checkpoint.state if checkpoint else State(run_id=uuid.uuid4().hex)
         journal = stack.enter_context(closing(Journal(folder, state.step)))
-        setup = _setup(settings, journal)
+        setup = _setup(settings, location, prompts, journal)
         stack.enter_context(closing(setup.source))
         setup.source.check(setup.prompts.train[0])
         learner = Learner(setup, _ptx_texts(setup))
@@ -73,13 +81,12 @@ def train(settings: PPOSettings, console: Console | None) -> Evaluation:
         return journal.evaluations[-1]
 
 
-def _setup(settings: PPOSettings, journal: Journal) -> Setup:
+def _setup(settings: PPOSettings, location: str, prompts: Prompts, journal: Journal) -> Setup:
     accelerator = Accelerator(cpu=settings.device == "cpu", mixed_precision=settings.precision)
     if accelerator.num_processes > 1:
         raise StartupError("assay ppo is one process: start it without a launcher")
     if settings.device not in ("auto", accelerator.device.type):
         raise StartupError(f"device {settings.device} is not there: set --device auto")
-    location, prompts = _task(settings)
     policy, codec = load_policy(settings, location)
     for prompt in (*prompts.train, *prompts.held_out):
         codec.encode(prompt)  # better now than in the middle of a run
@@ -133,18 +140,32 @@ def _own_folder(folder: Path) -> Iterator[Path]:
         yield folder
 
 
-def _same_settings(folder: Path, settings: PPOSettings) -> None:
-    """Go on with the settings that the run began with, or say which are others."""
-    path = folder / _SETTINGS
+def _identity(settings: PPOSettings, prompts: Prompts) -> dict[str, Any]:
+    """What a run goes on with, or is another one."""
+    digests = [[prompt_digest(prompt) for prompt in part] for part in prompts.parts]
+    prompts_sha256 = hashlib.sha256(json.dumps(digests).encode()).hexdigest()
     now = settings.model_dump(mode="json", exclude=_FREE)
-    if not path.exists():
+    return {**now, "prompts_sha256": prompts_sha256}
+
+
+def _begin_run(folder: Path, now: dict[str, Any]) -> None:
+    """Without a checkpoint there is no run yet, whatever a start that failed has left."""
+    path = folder / _SETTINGS
+    try:
         path.write_text(json.dumps(now, indent=2) + "\n")
-        return
+        sync(path)
+    except OSError as error:
+        raise DataError(f"{path} cannot be written: {error.strerror}") from error
+
+
+def _same_run(folder: Path, now: dict[str, Any]) -> None:
+    """Go on with what the run began with, or say what is another."""
+    path = folder / _SETTINGS
     try:
         before = json.loads(path.read_text())
-    except ValueError as error:
-        raise DataError(f"{path} is no JSON: delete the run {folder}") from error
-    changed = [name for name, value in now.items() if before.get(name) != value]
+        changed = [name for name, value in now.items() if before.get(name) != value]
+    except (OSError, ValueError, AttributeError) as error:
+        raise DataError(f"{path} holds no settings: delete the run {folder}") from error
     if changed:
         raise StartupError(
             f"{folder} holds a run with another {', '.join(changed)}: set --run to a new folder, "

@@ -146,6 +146,11 @@ class PPOSettings(BaseSettings):
             raise ValueError("policy and prompts are needed, or --demo")
         if bool(self.ptx_coef) != (self.ptx_texts is not None):
             raise ValueError("ptx_coef and ptx_texts go together: give both, or none")
+        if self.critic_steps >= self.steps:
+            raise ValueError(
+                f"critic_steps {self.critic_steps} leaves the policy none of {self.steps} steps: "
+                "lower it, or raise steps"
+            )
         if self.micro_batch > self.mini_batch:
             raise ValueError(
                 f"micro_batch {self.micro_batch} exceeds mini_batch {self.mini_batch}: lower it"

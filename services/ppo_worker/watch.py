@@ -3,26 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from statistics import median
 
 from ppo_worker.metrics import StepRecord, mean
 
-_BEFORE, _SPIKE, _LEAST_NATS = 5, 3.0, 1.0
+_BEFORE, _SPIKE, _LEAST_NATS = 5, 3.0, 3.0
 _WINDOW = 5
 _LONGER, _LESS_PERPLEXED = 1.3, 0.7
 
 
 def kl_spike(history: Sequence[StepRecord]) -> str | None:
-    """The KL is several times what it just was: the policy has jumped off."""
-    if len(history) <= _BEFORE:
-        return None
-    usual = median(abs(record.kl) for record in history[-1 - _BEFORE : -1])
+    """The KL is several times the highest of the last steps: the policy has jumped off.
+
+    A policy that leaves the reference at a steady pace has a KL that grows with the square of the
+    steps at first, by less than a nat each: what is compared is the highest, not the usual, KL.
+    """
+    highest = max((record.kl for record in history[-1 - _BEFORE : -1]), default=0.0)
     now = history[-1].kl
-    if now < _LEAST_NATS or now < _SPIKE * usual:
+    if now < _LEAST_NATS or now < _SPIKE * highest:
         return None
     return (
-        f"the KL is {now:.3g} nats, before it was {usual:.3g}: lower the policy's learning rate, "
-        "or raise kl_coef"
+        f"the KL is {now:.3g} nats, before it was {highest:.3g} at most: lower the policy's "
+        "learning rate, or raise kl_coef"
     )
 
 
@@ -30,13 +31,13 @@ def collapse(history: Sequence[StepRecord]) -> str | None:
     """Reward and length rise while perplexity falls: long, sure answers that please the model.
 
     arXiv 2307.04964, section 5.2: the pattern of a policy that has found the reward model's gaps.
-    Rewards of several versions are not compared.
+    Length and perplexity are compared with the run's beginning, rewards within their version.
     """
     same = [record for record in history if record.model_version == history[-1].model_version]
     if len(same) < 2 * _WINDOW:
         return None
-    first, last = same[:_WINDOW], same[-_WINDOW:]
-    rise = _of(last, "reward") - _of(first, "reward")
+    first, last = history[:_WINDOW], same[-_WINDOW:]
+    rise = _of(last, "reward") - _of(same[:_WINDOW], "reward")
     longer = _of(last, "length") / _of(first, "length")
     perplexity = _of(last, "perplexity") / _of(first, "perplexity")
     if rise <= 0 or longer < _LONGER or perplexity > _LESS_PERPLEXED:

@@ -14,7 +14,7 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from assay.client import Client
-from assay.errors import DataError, ScoringError, StartupError
+from assay.errors import DataError, InvalidInputError, ScoringError, StartupError
 from online_trainer import read_jsonl
 from ppo_runs import STEPS, forked, save_task, settings
 from ppo_worker.checkpoint import read_checkpoint
@@ -137,7 +137,12 @@ def test_baselines_are_stored_before_the_first_step_where_they_are_missing(
         base = f"ppo.base.{_digest(task)}"
         known = {"prompt": "prompt 3", "completions": ["mine"], "policy": base}
         client.put_baselines([known])
-        train(settings(task, tmp_path / "run", url, reward=mode, steps=1, lora_rank=2), None)
+        train(
+            settings(
+                task, tmp_path / "run", url, reward=mode, steps=1, critic_steps=0, lora_rank=2
+            ),
+            None,
+        )
         stored = {i: client.lookup_baselines(f"prompt {i}", base).items for i in range(18)}
     row = read_jsonl(tmp_path / "run" / "steps.jsonl")[0]
     visited = [i for i, items in stored.items() if items]
@@ -231,7 +236,12 @@ def test_a_completion_without_a_score_is_left_out_and_counted(task: Path, tmp_pa
         server = ScriptedServer(script)
         try:
             changed = settings(
-                task, tmp_path / script.__name__, server.url, steps=1, post_samples=False
+                task,
+                tmp_path / script.__name__,
+                server.url,
+                steps=1,
+                critic_steps=0,
+                post_samples=False,
             )
             if script is none:
                 with pytest.raises(ScoringError, match="has a score"):
@@ -289,19 +299,77 @@ def test_a_policy_that_runs_off_is_warned_of(task: Path, tmp_path: Path) -> None
     assert '<td class="warning">collapse</td>' in write_report(run).read_text()
 
 
-def test_what_keeps_a_run_from_starting_is_one_line(task: Path, url: str, tmp_path: Path) -> None:
+def test_a_proxy_that_breaks_up_is_waited_for(task: Path, tmp_path: Path) -> None:
+    broken = [Answer(502, b"bad gateway"), Answer(404, b"no such path"), Answer(500, b"oops")]
+
+    def script(request: Received) -> Answer:
+        is_batch = len(request.body["groups"]) == 6
+        return broken.pop() if is_batch and broken else length_scores(request)
+
+    server = ScriptedServer(script)
+    try:
+        fields = {"steps": 1, "critic_steps": 0, "post_samples": False}
+        train(settings(task, tmp_path / "run", server.url, **fields), None)
+    finally:
+        server.close()
+    assert not broken
+    assert kinds(tmp_path / "run") == ["waiting", "back"]
+
+
+def test_scores_out_of_all_proportion_end_the_run_in_one_line(task: Path, tmp_path: Path) -> None:
+    def script(request: Received) -> Answer:
+        body = json.loads(length_scores(request).body)
+        for result in body["results"]:
+            result["scores"] = [1e300] * len(result["scores"])
+        return Answer(body=json.dumps(body).encode())
+
+    server = ScriptedServer(script)
+    try:
+        with pytest.raises(ScoringError, match="1e\\+300"):
+            train(settings(task, tmp_path / "run", server.url, post_samples=False), None)
+    finally:
+        server.close()
+
+
+def test_what_keeps_a_run_from_starting_is_one_line(
+    task: Path, url: str, tmp_path: Path, redis_server: RedisServer
+) -> None:
     run = tmp_path / "run"
     nobody = settings(task, run, f"http://127.0.0.1:{free_port()}")
     with pytest.raises(StartupError, match="assay up"):
         train(nobody, None)
-    with pytest.raises(StartupError, match="another seed, gamma|another gamma, seed"):
-        train(settings(task, run, url, seed=7, gamma=0.5), None)
     with (
         http_server(create_app(toy_settings(), TextScorer(letters))) as bare,
         pytest.raises(StartupError, match="no-post-samples"),
     ):
         train(settings(task, run, bare), None)
+    one = create_app(toy_settings(redis_url=redis_server.url), TextScorer(letters))
+    with http_server(one) as alone, pytest.raises(InvalidInputError, match="lcb needs"):
+        train(settings(task, run, alone, reward="lcb"), None)
+    assert not (run / "checkpoints").exists()
     with pytest.raises(DataError, match="max_prompt_tokens"):
         train(settings(task, tmp_path / "short", url, max_prompt_tokens=3), None)
     with pytest.raises(DataError, match="holds no steps"):
         write_report(run)
+
+
+def test_a_run_goes_on_with_what_it_began_with_and_a_start_that_failed_began_nothing(
+    task: Path, url: str, tmp_path: Path
+) -> None:
+    run, prompts = tmp_path / "run", tmp_path / "prompts.jsonl"
+    lines = (task / "prompts.jsonl").read_text()
+    prompts.write_text(lines)
+    with pytest.raises(DataError, match="max_prompt_tokens"):
+        train(settings(task, run, url, prompts=prompts, max_prompt_tokens=3), None)
+    begun = settings(task, run, url, prompts=prompts, steps=1, critic_steps=0)
+    train(begun, None)
+    with pytest.raises(StartupError, match="another seed, gamma|another gamma, seed"):
+        train(begun.model_copy(update={"seed": 7, "gamma": 0.5}), None)
+    prompts.write_text(lines.replace("prompt 3", "another"))
+    with pytest.raises(StartupError, match="another prompts_sha256"):
+        train(begun, None)
+    prompts.write_text(lines)
+    for damaged in ("[]", "{"):
+        (run / "settings.json").write_text(damaged)
+        with pytest.raises(DataError, match="holds no settings"):
+            train(begun, None)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from contextlib import closing
+import resource
+from collections.abc import Iterator
+from contextlib import closing, suppress
 from pathlib import Path
 
 import pytest
@@ -74,6 +76,33 @@ def test_what_was_written_after_the_checkpoint_is_forgotten_a_torn_line_too(tmp_
         (1, {"now": "m@1"}),
         (2, {"now": "m@2"}),
     ]
+
+
+@pytest.fixture
+def _small_files() -> Iterator[None]:
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2000, before[1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+@pytest.mark.usefixtures("_small_files")
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_disk_that_fills_up_is_one_line_whichever_file_meets_it(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    journal = Journal(tmp_path / "a", 0)
+    with pytest.raises(DataError, match="cannot be written: .*free some disk"):  # noqa: PT012
+        for step in range(1, 100):
+            journal.step(record(step))
+    with suppress(DataError):
+        journal.close()
+    (tmp_path / "b").mkdir()
+    (tmp_path / "b" / "tensorboard").touch()
+    with pytest.raises(DataError, match="tensorboard cannot be written"):
+        Journal(tmp_path / "b", 0)
+    (tmp_path / "b" / "steps.jsonl").mkdir()
+    with pytest.raises(DataError, match="steps.jsonl cannot be read"):
+        write_report(tmp_path / "b")
 
 
 def test_a_report_names_a_line_that_is_none_and_texts_are_escaped(tmp_path: Path) -> None:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import json
+import math
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import cast
 
 import pytest
 import torch
-from transformers import AutoModelForCausalLM
+from transformers import AutoModelForCausalLM, OPTConfig, OPTForCausalLM
 
 from assay.errors import DataError, ModelLoadError, ModelNotFoundError
+from assay.schemas.text import Message
 from ppo_worker.experience import measure_all
 from ppo_worker.loading import Codec, load_policy, save_policy
 from ppo_worker.policy import Policy
@@ -18,7 +22,7 @@ from ppo_worker.rollout import Rollout, sample
 from ppo_worker.seeds import seeded
 from ppo_worker.settings import PPOSettings
 from ppo_worker.tokens import Tokens
-from tiny_models import CHATML
+from tiny_models import CHATML, NO_SYSTEM, save_family
 from tiny_policies import save_policy as save_tiny
 
 PROMPTS = ["hi", "a longer prompt", "four"]
@@ -153,6 +157,57 @@ def test_prompts_that_do_not_fit_and_policies_that_are_none_are_refused(
         load(folder, max_new_tokens=256)
     with pytest.raises(ModelNotFoundError):
         load(tmp_path / "nothing")
+
+
+def test_what_is_no_whole_language_model_is_refused(tmp_path: Path) -> None:
+    good = save_tiny(tmp_path / "good")
+
+    def changed(name: str) -> Path:
+        return Path(shutil.copytree(good, tmp_path / name))
+
+    broken, unknown, tied = changed("broken"), changed("unknown"), changed("tied")
+    (broken / "model.safetensors").write_bytes(b"garbage" * 100)
+    model = AutoModelForCausalLM.from_pretrained(good)
+    model.resize_token_embeddings(100)
+    model.save_pretrained(unknown)
+    config = json.loads((tied / "config.json").read_text())
+    config["architectures"] = ["LlamaForSequenceClassification"]
+    (tied / "config.json").write_text(json.dumps(config))
+    wild, _ = load(good)
+    next(wild.model.parameters()).data[3, 3] = math.nan
+    wild.model.save_pretrained(str(changed("wild")))
+    adapted, codec = load(good, lora_rank=2)
+    save_policy(adapted, codec, tmp_path / "adapters")
+    save_family("llama", tmp_path / "scores")
+    for name, reason in {
+        "scores": "no causal language model: it has no weights for lm_head.weight",
+        "tied": "no causal language model",
+        "broken": "does not load",
+        "unknown": "the id 261, and its model 100 words",
+        "wild": "embed_tokens.weight holds numbers that are not finite",
+        "adapters": "merge_and_unload",
+    }.items():
+        with pytest.raises(ModelLoadError, match=reason):
+            load(tmp_path / name)
+
+
+def test_the_critic_reads_what_the_head_of_the_language_model_reads(tmp_path: Path) -> None:
+    config = OPTConfig(
+        vocab_size=300, hidden_size=32, word_embed_proj_dim=16, num_hidden_layers=1,
+        num_attention_heads=2, ffn_dim=32, max_position_embeddings=128, do_layer_norm_before=False,
+    )  # fmt: skip
+    folder = save_tiny(tmp_path / "opt")
+    OPTForCausalLM(config).save_pretrained(folder)
+    policy, codec = load(folder)
+    assert not measure_all(policy, drawn(policy, codec).tokens, 6).values.any()
+
+
+def test_prompts_that_a_chat_template_refuses_are_named_as_such(tmp_path: Path) -> None:
+    _, codec = load(save_tiny(tmp_path / "chat", template=NO_SYSTEM))
+    system, begun = Message(role="system", content="s"), Message(role="assistant")
+    for prompt in ([system], [Message(role="user", content="hi"), begun]):
+        with pytest.raises(DataError, match="chat template refuses"):
+            codec.encode(prompt)
 
 
 def test_a_chat_template_is_used_where_there_is_one(tmp_path: Path) -> None:

@@ -51,6 +51,13 @@ def test_lines_that_say_their_split_keep_it_and_others_are_held_out_by_the_seed(
     assert read_prompts(plain, 1).held_out != drawn.held_out
 
 
+def test_a_hundred_prompts_of_a_large_file_are_held_out(tmp_path: Path) -> None:
+    path = tmp_path / "prompts.txt"
+    path.write_text("".join(f"p{i}\n" for i in range(1500)))
+    prompts = read_prompts(path, 0)
+    assert (len(prompts.train), len(prompts.held_out)) == (1400, 100)
+
+
 @pytest.mark.parametrize(
     ("name", "content", "reason"),
     [
@@ -63,6 +70,7 @@ def test_lines_that_say_their_split_keep_it_and_others_are_held_out_by_the_seed(
         ("a.jsonl", b'{"prompt": "\\ud800"}\n', "line 1"),
         ("a.jsonl", b"plain text\n", "no JSON"),
         ("a.jsonl", b"[1]\n", "no JSON object"),
+        ("a.JSON", b'[{"prompt": "a"}]\n', "no JSON object"),
         ("a.jsonl", b"[" * 100_000, "no JSON"),
         ("a.jsonl", b'{"prompt": "a", "split": "train"}\n', "no held_out prompts"),
         ("a.jsonl", b'{"prompt": "a", "split": "held_out"}\n', "no train prompts"),

@@ -46,6 +46,7 @@ def test_the_environment_counts_too(monkeypatch: pytest.MonkeyPatch) -> None:
         ([*TASK, "--temperature", "inf"], "temperature"),
         ([*TASK, "--policy-name", "a b"], "policy_name"),
         ([*TASK, "--ptx-coef", "0.1"], "ptx_coef and ptx_texts go together"),
+        ([*TASK, "--steps", "4"], "critic_steps 4 leaves the policy none of 4 steps"),
         ([*TASK, "--micro-batch", "64"], "micro_batch 64 exceeds mini_batch 32"),
         ([*TASK, "--reward", "best"], "reward: .*'score', 'contrastive' or 'lcb'"),
     ],
