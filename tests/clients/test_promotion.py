@@ -94,7 +94,7 @@ async def huggingface_client(address: str) -> AsyncIterator[Call]:
     client = AsyncInferenceClient(model=f"http://{address}/predict")
 
     async def call(prompt: str) -> float:
-        (result,) = await client.text_classification(f"{as_messages(prompt)}c")
+        result: Any = await client.text_classification(f"{as_messages(prompt)}c")
         return float(result.score)
 
     yield call
