@@ -9,6 +9,7 @@ import signal
 import tempfile
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from random import Random
 from typing import Any, NamedTuple, get_args
@@ -106,6 +107,10 @@ class Scene:
             dead=dict(self.client.hgetall(DEAD)),  # type: ignore[arg-type]
             reserved={path.name for path in (model / "reserved").glob("[0-9]*")},
         )
+
+
+def _has_started(home: Path, before: int) -> bool:
+    return _starts(home) > before
 
 
 def _starts(home: Path) -> int:
@@ -212,7 +217,7 @@ def test_killed_ten_times_at_any_moment(scene: Scene, undisturbed: Outcome) -> N
         before = _starts(home)
         trainer = ForkedTrainer(trainer_settings(home, scene.server.url))
         if number % 2:
-            until(lambda before=before: _starts(home) > before, _LATE_S, "a trainer that reads")
+            until(partial(_has_started, home, before), _LATE_S, "a trainer that reads")
         time.sleep(random.uniform(0, 0.8))
         trainer.end()
         scene.expire()
