@@ -170,10 +170,8 @@ def _check_whole(model: PreTrainedModel, missing: Sequence[str], location: str) 
 def _check_vocabulary(
     model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, location: str
 ) -> None:
-    words, highest = (
-        model.get_input_embeddings().weight.shape[0],
-        max(tokenizer.get_vocab().values()),
-    )
+    words = len(cast(torch.Tensor, model.get_input_embeddings().weight))
+    highest = max(tokenizer.get_vocab().values())
     if highest >= words:
         raise ModelLoadError(
             f"{location}: its tokenizer has the id {highest}, and its model {words} words: they do "

@@ -6,7 +6,7 @@ import copy
 import inspect
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import torch
 from peft import PeftModel
@@ -53,7 +53,8 @@ class Policy(nn.Module):
         self.temperature = temperature
         bare = model.get_base_model() if isinstance(model, PeftModel) else model
         self._accepts = frozenset(inspect.signature(bare.forward).parameters)
-        size = bare.get_output_embeddings().weight.shape[1]  # of the state that it reads, too
+        head = cast(Tensor, bare.get_output_embeddings().weight)
+        size = head.shape[1]  # of the state that it reads, too
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             last = nn.Linear(size, 1)

@@ -6,20 +6,21 @@ from collections.abc import Callable, Mapping, Sequence
 
 from ppo_worker.metrics import StepRecord, mean
 
-_BEFORE, _SPIKE, _LEAST_NATS = 5, 3.0, 3.0
+_BEFORE, _SPIKE, _LEAST_NATS, _NATS_PER_TOKEN = 5, 3.0, 3.0, 0.1
 _WINDOW = 5
 _LONGER, _LESS_PERPLEXED = 1.3, 0.7
 
 
 def kl_spike(history: Sequence[StepRecord]) -> str | None:
-    """The KL is several times the highest of the last steps: the policy has jumped off.
+    """The KL is several times the highest of the last steps, or 0.1 nats a token above it.
 
     A policy that leaves the reference at a steady pace has a KL that grows with the square of the
     steps at first, by less than a nat each: what is compared is the highest, not the usual, KL.
     """
     highest = max((record.kl for record in history[-1 - _BEFORE : -1]), default=0.0)
     now = history[-1].kl
-    if now < _LEAST_NATS or now < _SPIKE * highest:
+    several_times = now >= max(_LEAST_NATS, _SPIKE * highest)
+    if not several_times and now - highest < _NATS_PER_TOKEN * history[-1].length:
         return None
     return (
         f"the KL is {now:.3g} nats, before it was {highest:.3g} at most: lower the policy's "

@@ -39,11 +39,18 @@ def steady(count: int = 10) -> list[StepRecord]:
 
 def test_a_kl_that_is_three_times_the_usual_one_is_a_spike() -> None:
     usual = [record(step, kl=2.0) for step in range(1, 11)]
-    assert kl_spike([*usual, record(11, kl=5.9)]) is None
-    found = kl_spike([*usual, record(11, kl=6.0)])
+    long = {"length": 50.0}
+    assert kl_spike([*usual, record(11, kl=5.9, **long)]) is None
+    found = kl_spike([*usual, record(11, kl=6.0, **long)])
     assert found is not None
     assert "6 nats" in found
     assert "2 at most" in found
+
+
+def test_a_rise_by_a_tenth_of_a_nat_a_token_is_a_spike() -> None:
+    usual = [record(step, kl=13.0) for step in range(1, 11)]
+    assert kl_spike([*usual, record(11, kl=14.9)]) is None
+    assert kl_spike([*usual, record(11, kl=15.0)]) is not None
 
 
 def test_a_kl_that_explodes_in_the_first_steps_is_a_spike() -> None:
