@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import jinja2
 import torch
@@ -137,7 +137,7 @@ def _read(location: str, settings: PPOSettings) -> PreTrainedModel:
     # Adapters over a frozen model: its weights may stay small. Weights that learn stay float32.
     small = settings.precision == "bf16" and settings.lora_rank is not None
     try:
-        model, report = AutoModelForCausalLM.from_pretrained(
+        loaded: Any = AutoModelForCausalLM.from_pretrained(
             location,
             dtype=torch.bfloat16 if small else torch.float32,
             use_safetensors=True,
@@ -147,9 +147,10 @@ def _read(location: str, settings: PPOSettings) -> PreTrainedModel:
         raise ModelNotFoundError(f"{location}: {_first_line(error)}") from error
     except (ValueError, KeyError, ImportError, RuntimeError, SafetensorError) as error:
         raise ModelLoadError(f"{location} does not load: {_first_line(error)}") from error
-    _check_whole(model, sorted(report["missing_keys"]), location)
-    model.eval()
-    return cast(PreTrainedModel, model)
+    model: PreTrainedModel = loaded[0]
+    _check_whole(model, sorted(loaded[1]["missing_keys"]), location)
+    model.eval()  # type: ignore[no-untyped-call]
+    return model
 
 
 def _check_whole(model: PreTrainedModel, missing: Sequence[str], location: str) -> None:

@@ -51,10 +51,12 @@ class Policy(nn.Module):
         super().__init__()
         self.model = model
         self.temperature = temperature
-        bare = model.get_base_model() if isinstance(model, PeftModel) else model
+        bare = cast(
+            PreTrainedModel, model.get_base_model() if isinstance(model, PeftModel) else model
+        )
         self._accepts = frozenset(inspect.signature(bare.forward).parameters)
-        head = cast(Tensor, bare.get_output_embeddings().weight)
-        size = head.shape[1]  # of the state that it reads, too
+        head = cast(nn.Linear, bare.get_output_embeddings())
+        size = head.weight.shape[1]  # of the state that it reads, too
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             last = nn.Linear(size, 1)

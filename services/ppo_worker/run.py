@@ -34,7 +34,7 @@ from ppo_worker.setup import Setup
 POLICY = "policy"
 _SETTINGS, _LOCK, _CHECKPOINTS = "settings.json", "lock", "checkpoints"
 # What may change between two starts of a run: it is part of no number, or only of later ones.
-_FREE = {
+FREE = {
     "demo", "home", "run", "url", "wait_s", "post_samples", "steps", "evaluate_steps",
     "checkpoint_steps", "device", "torch_threads", "log_level",
 }  # fmt: skip
@@ -144,7 +144,7 @@ def _identity(settings: PPOSettings, prompts: Prompts) -> dict[str, Any]:
     """What a run goes on with, or is another one."""
     digests = [[prompt_digest(prompt) for prompt in part] for part in prompts.parts]
     prompts_sha256 = hashlib.sha256(json.dumps(digests).encode()).hexdigest()
-    now = settings.model_dump(mode="json", exclude=_FREE)
+    now = settings.model_dump(mode="json", exclude=FREE)
     return {**now, "prompts_sha256": prompts_sha256}
 
 

@@ -98,7 +98,7 @@ async def huggingface_client(address: str) -> AsyncIterator[Call]:
         return float(result.score)
 
     yield call
-    await client.close()
+    await client.close()  # type: ignore[no-untyped-call]
 
 
 def as_messages(prompt: str) -> str:
@@ -217,8 +217,8 @@ async def test_nor_does_one_that_has_an_environment_of_its_own(
                     assert result["score"] == pytest.approx(expected, abs=1e-5)
                 seen = {result["metrics"]["assay_version"] for _, result in results}
                 assert seen == {version - 1, version}, kind
-            call = ("tinker", "preference_builder.py", json.dumps(MATCH))
-            rounds = await driven_across(replica, 4, url, *call)
+            pair = ("tinker", "preference_builder.py", json.dumps(MATCH))
+            rounds = await driven_across(replica, 4, url, *pair)
     # The toy's versions differ by as much for every text: their preferences are the same.
     better, worse = (toy_scores(f"{as_messages(QUESTION)}{text}".encode(), 3) for text in MATCH)
     gaps = [a - b for a, b in zip(better, worse, strict=True)]

@@ -14,7 +14,7 @@ from serving import Server
 
 pytestmark = [pytest.mark.e2e, pytest.mark.demo, pytest.mark.timeout(3600)]
 
-GAIN, LENGTH, KL = 0.5, 1.3, 8.0  # std of the base policy's scores, times its length, nats
+GAIN, LENGTH, KL = 0.5, 1.3, 12.0  # std of the base policy's scores, times its length, nats
 
 
 @pytest.mark.parametrize("seed", [0, 1])

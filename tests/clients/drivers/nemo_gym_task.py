@@ -13,7 +13,7 @@ import sys
 from typing import Any
 
 import verifiers.v1 as vf
-from rounds import rounds
+from rounds import rounds  # type: ignore[import-not-found]  # it lies beside this script
 from verifiers.v1.tasksets.nemo_gym.taskset import NeMoGymData, NeMoGymTask, NeMoGymTaskConfig
 from verifiers.v1.tasksets.nemo_gym.toolset import NeMoGymState
 from verifiers.v1.trace import AgentInfo, TraceTask

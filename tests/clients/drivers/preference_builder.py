@@ -12,7 +12,7 @@ import sys
 from types import SimpleNamespace
 from typing import Any
 
-from rounds import rounds
+from rounds import rounds  # type: ignore[import-not-found]  # it lies beside this script
 from tinker_cookbook.rl.preference_envs import (
     PairwisePreferenceGroupBuilder,
     TournamentPattern,

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from ppo_worker.settings import DEMO
+from ppo_worker.run import FREE
 from reproduction.cells import Cells, digest
 from reproduction.ppo.gold import Gold
 from reproduction.ppo.proxy import make_proxy
@@ -22,6 +22,8 @@ from serving import free_port, started
 
 # Goes up when the same configuration would give other numbers.
 _VERSION = 1
+# Settings that are part of no number, or of the cell's name.
+_FREE = FREE - {"steps", "evaluate_steps"} | {"reward", "policy_name"}
 
 
 def config_digest(scale: Scale, spec: Spec) -> str:
@@ -29,8 +31,8 @@ def config_digest(scale: Scale, spec: Spec) -> str:
     config = {
         "version": _VERSION,
         "cell": spec.name,
-        "scale": scale.model_dump(mode="json", exclude={"seeds"}),
-        "demo": DEMO,
+        "scale": scale.model_dump(mode="json", exclude={"seeds", "ppo"}),
+        "ppo": scale.settings.model_dump(mode="json", exclude=_FREE),
     }
     return digest(json.dumps(config, sort_keys=True))
 

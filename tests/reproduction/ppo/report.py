@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 
-from ppo_worker.settings import PPOSettings
 from reproduction.cells import Cells
 from reproduction.plots import save
 from reproduction.ppo.collected import Collected, Curve
@@ -72,7 +71,7 @@ def write_report(out: Path, scale: Scale) -> None:
 
 def _setting(collected: Collected, scale: Scale) -> str:
     minutes = sum(cell.cpu_minutes for cell in collected.cells)
-    proxy, ppo = scale.training, _ppo(scale)
+    proxy, ppo = scale.training, scale.settings
     return (
         f"Scale `{scale.name}`: {len(collected.cells)} of {collected.expected} cells, "
         f"{minutes:.0f} minutes of one core besides the server's. Proxies: {proxy['members']} "
@@ -84,16 +83,10 @@ def _setting(collected: Collected, scale: Scale) -> str:
     )
 
 
-def _ppo(scale: Scale) -> PPOSettings:
-    """What the flags of a scale make of the demo's settings."""
-    given = {name.replace("-", "_"): value for name, value in scale.ppo.items()}
-    return PPOSettings(_env_file=None, demo=True, **given)
-
-
 def _design(collected: Collected, scale: Scale) -> str:
     return _DESIGN.format(
         prompts=collected.prompts,
-        completions=_ppo(scale).held_out_completions,
+        completions=scale.settings.held_out_completions,
         seeds=len(collected.seeds),
     )
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from ppo_worker.settings import RewardMode
+from ppo_worker.settings import PPOSettings, RewardMode
 
 MODES: tuple[RewardMode, ...] = ("score", "contrastive", "lcb")
 
@@ -23,6 +23,12 @@ class Scale(BaseModel):
     flipped: float = Field(description="Share of the labels that are turned round.")
     training: dict[str, Any] = Field(description="Of the proxy, by the recipe bt.")
     ppo: dict[str, Any] = Field(description="Flags of `assay ppo --demo`.")
+
+    @property
+    def settings(self) -> PPOSettings:
+        """What the flags make of the demo's settings."""
+        given = {name.replace("-", "_"): value for name, value in self.ppo.items()}
+        return PPOSettings(_env_file=None, demo=True, **given)
 
 
 class Spec(BaseModel):
@@ -79,7 +85,7 @@ SCALES = {
             samples=16,
             flipped=0.25,
             training=_PROXY,
-            ppo={"kl-coef": 0.05, "steps": 30, "evaluate-steps": 6},
+            ppo={"evaluate-steps": 6},
         ),
     )
 }
