@@ -55,7 +55,7 @@ class Policy(nn.Module):
             PreTrainedModel, model.get_base_model() if isinstance(model, PeftModel) else model
         )
         self._accepts = frozenset(inspect.signature(bare.forward).parameters)
-        head = cast(nn.Linear, bare.get_output_embeddings())
+        head = cast(nn.Linear, bare.get_output_embeddings())  # type: ignore[no-untyped-call]
         size = head.weight.shape[1]  # of the state that it reads, too
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
