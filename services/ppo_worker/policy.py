@@ -83,7 +83,8 @@ class Policy(nn.Module):
         outputs = self._run(self.model, tokens)
         width = tokens.width
         hidden = outputs.hidden_states[-1][:, -width - 1 : -1].float()
-        values = self.value_head(hidden).squeeze(-1).float()
+        with torch.autocast(hidden.device.type, enabled=False):  # as when the critic learns alone
+            values = self.value_head(hidden).squeeze(-1)
         return Predicted(self._logits(outputs, width), values, hidden)
 
     @torch.no_grad()

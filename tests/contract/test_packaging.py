@@ -13,7 +13,9 @@ import pytest
 import assay
 from assay.models.manifest import read_manifest, verify_files
 from assay.models.resolve import DEFAULT_MODEL, EMBEDDED
+from assay.settings import ClientSettings
 from reward_server.settings import ServerSettings
+from reward_trainer.online.settings import TrainerSettings
 
 ROOT = Path(__file__).parents[2]
 HEAVY = {"torch", "transformers", "ray", "redis", "fastapi", "numpy"}
@@ -85,7 +87,9 @@ def test_changelog_and_version_agree() -> None:
 
 def test_example_settings_name_real_settings() -> None:
     names = re.findall(r"^#? ?(ASSAY_\w+)=", (ROOT / ".env.example").read_text(), re.MULTILINE)
-    assert set(names) <= {f"ASSAY_{field.upper()}" for field in ServerSettings.model_fields}
+    known = (ServerSettings, TrainerSettings, ClientSettings)
+    fields = {field for settings in known for field in settings.model_fields}
+    assert set(names) <= {f"ASSAY_{field.upper()}" for field in fields}
 
 
 @pytest.mark.parametrize("module", ["assay", "reward_server", "reward_trainer", "ppo_worker"])

@@ -202,6 +202,16 @@ def test_the_critic_reads_what_the_head_of_the_language_model_reads(tmp_path: Pa
     assert not measure_all(policy, drawn(policy, codec).tokens, 6).values.any()
 
 
+def test_mixed_precision_does_not_round_what_the_critic_says(folder: Path) -> None:
+    policy, codec = load(folder)
+    torch.nn.init.normal_(cast(torch.nn.Linear, policy.value_head[-1]).weight)
+    with torch.autocast("cpu", torch.bfloat16):
+        predicted = policy(drawn(policy, codec).tokens)
+
+    expected = policy.value_head(predicted.hidden).squeeze(-1)
+    torch.testing.assert_close(predicted.values, expected, rtol=0, atol=0)
+
+
 def test_prompts_that_a_chat_template_refuses_are_named_as_such(tmp_path: Path) -> None:
     _, codec = load(save_tiny(tmp_path / "chat", template=NO_SYSTEM))
     system, begun = Message(role="system", content="s"), Message(role="assistant")
