@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import resource
-from collections.abc import Iterator
-from contextlib import closing
+from collections.abc import Callable
+from contextlib import AbstractContextManager, closing
 from pathlib import Path
 
 import pytest
@@ -78,19 +77,13 @@ def test_what_was_written_after_the_checkpoint_is_forgotten_a_torn_line_too(tmp_
     ]
 
 
-@pytest.fixture
-def _small_files() -> Iterator[None]:
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (2000, before[1]))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, before)
-
-
-@pytest.mark.usefixtures("_small_files")
-def test_a_disk_that_fills_up_is_one_line(tmp_path: Path) -> None:
+def test_a_disk_that_fills_up_is_one_line(
+    largest_file: Callable[[int], AbstractContextManager[None]], tmp_path: Path
+) -> None:
     (tmp_path / "a").mkdir()
     with (
         closing(Journal(tmp_path / "a", 0)) as journal,
+        largest_file(2000),
         pytest.raises(DataError, match="events.jsonl cannot be written: .*free some disk"),
     ):
         journal.event("version", now="m" * 3000)

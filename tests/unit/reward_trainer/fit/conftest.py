@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import resource
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable
 from typing import Any
 
 import datasets
@@ -44,19 +42,3 @@ def toy_table() -> datasets.Dataset:
         {"prompt": f"q{i % 12}", "chosen": f"abab{i}", "rejected": f"yzyz{i}"} for i in range(36)
     ]
     return datasets.Dataset.from_list(rows)
-
-
-@pytest.fixture
-def largest_file() -> Callable[[int], AbstractContextManager[None]]:
-    """What a full disk does, for files above a size."""
-
-    @contextmanager
-    def limited(size: int) -> Iterator[None]:
-        soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-        resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
-        try:
-            yield
-        finally:
-            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-
-    return limited
