@@ -46,7 +46,7 @@ def redis_server() -> Iterator[RedisServer]:
 
 @pytest.fixture
 def largest_file() -> Callable[[int], AbstractContextManager[None]]:
-    """What a full disk does, for files above a size; pytest's own output is one, so not for long."""
+    """What a full disk does, for files above a size, of which pytest's own output is one."""
 
     @contextmanager
     def limited(size: int) -> Iterator[None]:
