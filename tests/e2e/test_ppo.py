@@ -62,10 +62,11 @@ def test_a_policy_trains_on_under_the_version_that_its_own_samples_made(
             assert process.wait(60) == 130
     versions = [row.model_version for row in rows]
     assert versions[0] == "toy@1"
-    assert versions == sorted(versions)  # one swap, or one after the other
+    # A prompt that was asked just before a switch stays behind for seconds: its batch may, too.
+    newest = max(versions, key=lambda version: int(version.partition("@")[2]))
     told = read_jsonl(home / "trainer" / "toy" / "events.jsonl")
     made = {event["version"]: event for event in told if event["kind"] == "candidate"}
-    assert made[versions[-1]]["promote"] == "auto"
+    assert made[newest]["promote"] == "auto"
     assert [event.kind for event in read_rows(run / EVENTS, Event)][:2] == ["baselines", "version"]
     assert "Traceback" not in server.output()
 
