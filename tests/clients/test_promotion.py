@@ -246,6 +246,6 @@ async def driven_across(
     first = await process.stdout.readline()
     await promote(replica, version)
     after = [await process.stdout.readline() for _ in range(3)]
-    rest, _ = await process.communicate()
+    rest, _ = await process.communicate(b"")  # which ends its input, and with that its rounds
     assert process.returncode == 0
     return [json.loads(line) for line in (first, *after, *rest.splitlines())]
