@@ -126,12 +126,11 @@ def _rows(path: Path, kind: type[_Row], field: str) -> list[_Row]:
         raise DataError(f"{path} cannot be read: {error.strerror}") from error
     except UnicodeDecodeError as error:
         raise DataError(f"{path} is not UTF-8 (byte {error.start}): convert it") from None
-    rows = []
+    is_json, rows = path.suffix.lower() in _JSON_LINES, []
     for number, line in enumerate(lines, start=1):
         if not line.strip():
             continue
         where = f"line {number} of {path}"
-        is_json = path.suffix.lower() in _JSON_LINES
         fields = _object(line, where) if is_json else {field: line}
         try:
             rows.append(kind.model_validate(fields))

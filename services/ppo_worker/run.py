@@ -58,10 +58,8 @@ def train(settings: PPOSettings, console: Console | None) -> Evaluation:
     with _own_folder(settings.folder) as folder, ExitStack() as stack:
         location, prompts = _task(settings)
         checkpoint = read_checkpoint(folder / _CHECKPOINTS)
-        if checkpoint:
-            _same_run(folder, _identity(settings, prompts))
-        else:
-            _begin_run(folder, _identity(settings, prompts))
+        check = _same_run if checkpoint else _begin_run
+        check(folder, _identity(settings, prompts))
         state = checkpoint.state if checkpoint else State(run_id=uuid.uuid4().hex)
         journal = stack.enter_context(closing(Journal(folder, state.step)))
         setup = _setup(settings, location, prompts, journal)

@@ -104,6 +104,27 @@ class Place:
     console: Console
 
 
+def how_to_run(study: str, scale: str, part: str) -> str:
+    """The report's last section.
+
+    Args:
+        study: name of its package and folder.
+        scale: whose numbers are shown.
+        part: what the names of cells begin with, and processes may share the work by.
+    """
+    return f"""
+## Run it
+
+```
+export PYTHONPATH=tests
+.venv/bin/python -m reproduction.{study} --scale {scale} --out tests/reproduction/{study}
+```
+
+A stopped run goes on where it was. `--only "{part}0-*"` runs some cells; two processes share the
+work if their patterns name different {part}s. `--report-only` makes this file anew.
+"""
+
+
 def command(
     about: str,
     scales: Mapping[str, ScaleT],

@@ -11,6 +11,7 @@ from reproduction.metarm.data import CHECKPOINTS, END_GROUPS, START, TOPIC_GROUP
 from reproduction.metarm.estimates import Measure, estimate
 from reproduction.metarm.results import Adapted, AdaptedCell, Ranked, Separated
 from reproduction.metarm.scales import NONE, VANILLA, VARIANTS, Scale, Variant
+from reproduction.runner import how_to_run
 from reward_trainer.evaluate.statistics import Estimate
 from reward_trainer.preferences.writing import replacing
 
@@ -35,17 +36,6 @@ base model, batches, and topic or prompt; intervals are 95 % bootstraps over top
 seeds at once. `seeds` is the lowest and the highest difference of a seed.
 """
 UPDATED = [variant for variant in VARIANTS if variant not in (NONE, VANILLA)]
-_RUNNING = """
-## Run it
-
-```
-export PYTHONPATH=tests
-.venv/bin/python -m reproduction.metarm --scale {scale} --out tests/reproduction/metarm
-```
-
-A stopped run goes on where it was. `--only "fold0-*"` runs some cells; two processes share the
-work if their patterns name different folds. `--report-only` makes this file anew.
-"""
 
 
 def write_report(out: Path, scale: Scale) -> None:
@@ -66,10 +56,9 @@ def write_report(out: Path, scale: Scale) -> None:
         lines += [*_findings(collected), *_accuracy(collected), *_separation(collected)]
     else:
         lines.append("No numbers: no seed is complete.")
+    lines.append(how_to_run("metarm", scale.name, "fold"))
     with replacing(out / "README.md") as file:
-        file.write(
-            ("\n".join([*lines, _RUNNING.format(scale=scale.name)]).rstrip() + "\n").encode()
-        )
+        file.write(("\n".join(lines).rstrip() + "\n").encode())
 
 
 def _setting(collected: Collected) -> Iterator[str]:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ppo_worker.demo import task
 from reproduction.cells import Cells
 from reproduction.plots import save
 from reproduction.ppo.collected import Collected, Curve
@@ -15,6 +16,7 @@ from reproduction.ppo.gold import GOLD
 from reproduction.ppo.plots import gain_plot
 from reproduction.ppo.results import OptimisedCell
 from reproduction.ppo.scales import Scale
+from reproduction.runner import how_to_run
 from reward_trainer.preferences.writing import replacing
 
 _PICTURE = "gain.png"
@@ -30,19 +32,8 @@ _DESIGN = """
 Gains are differences from the base policy in standard deviations of the base policy's scores, by
 proxy and by gold, on {prompts} prompts of topics that no one was trained on, {completions}
 completions each. Each seed has a proxy of its own, which the modes share, with prompts in the same
-order. `seeds` is the lowest and the highest of them: {seeds} seeds and two topics are too few for
-an interval.
-"""
-_RUNNING = """
-## Run it
-
-```
-export PYTHONPATH=tests
-.venv/bin/python -m reproduction.ppo --scale {scale} --out tests/reproduction/ppo
-```
-
-A stopped run goes on where it was. `--only "seed0-*"` runs some cells; two processes share the
-work if their patterns name different seeds. `--report-only` makes this file anew.
+order. In brackets: the lowest and the highest of {seeds} seeds; they and two topics are too few
+for an interval.
 """
 
 
@@ -64,7 +55,7 @@ def write_report(out: Path, scale: Scale) -> None:
         save(gain_plot(collected.curves), out / _PICTURE)
     else:
         lines.append("No numbers: no seed is complete.")
-    lines.append(_RUNNING.format(scale=scale.name))
+    lines.append(how_to_run("ppo", scale.name, "seed"))
     with replacing(out / "README.md") as file:
         file.write(("\n".join(lines).rstrip() + "\n").encode())
 
@@ -72,10 +63,11 @@ def write_report(out: Path, scale: Scale) -> None:
 def _setting(collected: Collected, scale: Scale) -> str:
     minutes = sum(cell.cpu_minutes for cell in collected.cells)
     proxy, ppo = scale.training, scale.settings
+    pairs = len(task.training_prompts()) * (scale.samples // 2)
     return (
         f"Scale `{scale.name}`: {len(collected.cells)} of {collected.expected} cells, "
         f"{minutes:.0f} minutes of one core besides the server's. Proxies: {proxy['members']} "
-        f"members, {proxy['epochs']} epochs of at most {40 * scale.samples:,} pairs of the base "
+        f"members, {proxy['epochs']} epochs of at most {pairs:,} pairs of the base "
         f"policy's completions, {scale.flipped:.0%} of the labels turned round. Policies: "
         f"{ppo.steps} steps of {ppo.prompts_per_step} prompts x "
         f"{ppo.completions_per_prompt} completions, rewards clipped at {ppo.reward_clip}, KL "

@@ -1,10 +1,8 @@
 from __future__ import annotations
 
 import datetime
-import resource
-import signal
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import datasets
@@ -19,19 +17,6 @@ ROWS = [
     {"prompt": "p", "chosen": "été\u2028", "rejected": "b", "score": 0.1, "note": None},
     {"prompt": "q", "chosen": "c\n", "rejected": "d", "score": 1e-17, "note": "x"},
 ]
-
-
-@contextmanager
-def file_size_limit(limit: int) -> Iterator[None]:
-    """No file of this process may grow beyond the limit, as on a full disk."""
-    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-        signal.signal(signal.SIGXFSZ, handler)
 
 
 @pytest.mark.parametrize("name", ["a.jsonl", "a.jsonl.gz", "new/folder/a.parquet"])
@@ -52,11 +37,13 @@ def test_messages_are_written_without_the_fields_of_others(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("name", ["a.jsonl", "a.jsonl.gz", "a.parquet"])
-def test_a_full_disk_is_an_error_and_leaves_the_old_file(tmp_path: Path, name: str) -> None:
+def test_a_full_disk_is_an_error_and_leaves_the_old_file(
+    largest_file: Callable[[int], AbstractContextManager[None]], tmp_path: Path, name: str
+) -> None:
     (tmp_path / name).write_text("old")
     rows = [{**ROWS[0], "chosen": f"{i * 7919} {i}"} for i in range(20_000)]
     table = datasets.Dataset.from_list(rows)
-    with file_size_limit(16_384), pytest.raises(DataError, match=f"{name} cannot be written"):
+    with largest_file(16_384), pytest.raises(DataError, match=f"{name} cannot be written"):
         write_preferences(table, tmp_path / name)
     assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [(name, "old")]
 
